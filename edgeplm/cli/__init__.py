@@ -1,0 +1,99 @@
+"""The command `edgeplm`: a lazy click group, and the one place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from edgeplm_runtime.errors import EdgePLMError, unknown
+
+
+# Each command is a module of this package that exports `command`; its import may cost something, so `--help`
+# shows these lines without importing them.
+COMMANDS = {
+    "export": "Export a checkpoint as a proved bundle.",
+    "run": "Answer texts with a bundle.",
+    "inspect": "Show what a bundle holds, and what would run here.",
+    "verify": "Check every file of a bundle; with --reference, prove it again.",
+    "doctor": "Check this machine and what is installed.",
+    "bench": "Measure a bundle on this machine.",
+}
+INTERRUPTED = 130
+BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"edgeplm.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click does it, with the nearest name for a wrong one."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(str(unknown("command", args[0], COMMANDS)), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list for --help, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgeplm")
+@click.option("-v", "--verbose", is_flag=True, help="Show tracebacks and each step's details.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only results and errors.")
+@click.pass_context
+def group(ctx: click.Context, verbose: bool, quiet: bool) -> None:
+    """From a fine-tuned Hugging Face checkpoint to a proved bundle that answers without torch."""
+    ctx.obj = {"verbose": verbose, "quiet": quiet}
+
+
+def main() -> NoReturn:
+    """Run the command line; exit codes: docs/cli.md."""
+    # numpy starts OpenBLAS's threads at its first import; the command line never uses them (75 ms less).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    verbose = "-v" in sys.argv[1:2] or "--verbose" in sys.argv[1:2]
+    try:
+        code = group.main(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (like `head`) has what it wanted. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+    except EdgePLMError as error:
+        if verbose:
+            raise
+        click.echo(f"edgeplm: {error}", err=True)
+        sys.exit(error.exit_code)
+    except MemoryError as error:
+        if verbose:
+            raise
+        click.echo(f"edgeplm: this machine has too little memory for that ({error}).", err=True)
+        sys.exit(3)
+
+
+def _interrupted() -> NoReturn:
+    click.echo("edgeplm: interrupted.", err=True)
+    sys.exit(INTERRUPTED)

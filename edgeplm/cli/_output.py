@@ -1,0 +1,67 @@
+"""What the commands share in what they print: notes and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that respects NO_COLOR, pipes and narrow terminals; a pipe gets lines that are not cut."""
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; what a column's cells hold is escaped by the caller's use of plain strings."""
+    made = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line of stdout."""
+    sys.stdout.buffer.write(msgspec.json.encode(value, enc_hook=_plain) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """A function that says each step of long work on stderr: a spinner on a terminal, lines elsewhere."""
+    quiet = bool(click.get_current_context().find_root().obj.get("quiet"))
+    screen = console(stderr=True)
+    if quiet:
+        yield lambda message: None
+    elif screen.is_terminal:
+        with screen.status("") as status:
+            def show(message: str) -> None:
+                screen.print(f"· {message}", markup=False)
+                status.update(message)
+
+            yield show
+    else:
+        yield lambda message: screen.print(f"· {message}", markup=False)
+
+
+def notes_to_stderr() -> None:
+    """Warnings become one plain line each on stderr."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        click.echo(f"edgeplm: note: {message}", err=True)
+
+    warnings.showwarning = show
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")

@@ -1,0 +1,145 @@
+"""edgeplm run"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from edgeplm.cli._output import console, notes_to_stderr, table
+
+
+ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs less than it saves (docs/benchmarks.md)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path())
+@click.argument("texts", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per input.")
+@click.option("--variant", default="auto", show_default=True, help="The variant to run.")
+@click.option("--provider", default="auto", show_default=True, help="CPU, CUDA, TensorRT or OpenVINO.")
+@click.option("--threads", type=int, help="Threads inside one operator; default: the cores this process may use.")
+@click.option("--top-k", type=int, help="How many labels to print for each text; 0 for all of them.")
+@click.option("--function-to-apply", help="softmax, sigmoid, none or default.")
+@click.option("--prompt-name", help="A prompt of the bundle to put before each text.")
+@click.option("--pair", help="A second text, read as a pair with each TEXT.")
+@click.option("--no-truncation", is_flag=True, help="Refuse texts longer than the model takes.")
+@click.option("--allow-fallback", is_flag=True, help="Accept nodes on the CPU where the provider cannot run them.")
+@click.option("--skip-hashes", is_flag=True, help="Do not compare the files with the manifest.")
+def command(
+    bundle: str,
+    texts: tuple[str, ...],
+    as_json: bool,
+    variant: str,
+    provider: str,
+    threads: int | None,
+    top_k: int | None,
+    function_to_apply: str | None,
+    prompt_name: str | None,
+    pair: str | None,
+    no_truncation: bool,
+    allow_fallback: bool,
+    skip_hashes: bool,
+) -> None:
+    """Answer each TEXT with the bundle; `-` reads one text per line from stdin, as a stream.
+
+    A line of stdin that is a JSON object {"text": …, "text_pair": …} is read as a pair with --json.
+    """
+    from edgeplm_runtime.engine import load
+    from edgeplm_runtime.errors import BadInput
+
+    notes_to_stderr()
+    if not texts:
+        raise BadInput("no texts. Write them after the bundle, or `-` to read one per line from stdin.")
+    options: dict[str, Any] = {}
+    if top_k is not None:
+        options["top_k"] = top_k or None
+    if function_to_apply is not None:
+        options["function_to_apply"] = function_to_apply
+    if prompt_name is not None:
+        options["prompt_name"] = prompt_name
+    if no_truncation:
+        options["truncation"] = False
+    from_stdin = texts == ("-",)
+    with load(
+        bundle,
+        variant,
+        provider,
+        threads,
+        allow_fallback,
+        check_hashes=not skip_hashes,
+        prepack=from_stdin or len(texts) > ONE_SHOT,
+    ) as engine:
+        inputs: Iterator[Any] = _lines(as_json) if from_stdin else iter(texts)
+        if pair is not None:
+            inputs = ({"text": text, "text_pair": pair} for text in inputs)
+        answers = engine.stream(inputs, details=True, **options)
+        if as_json or from_stdin:
+            write = sys.stdout.buffer.write
+            for detailed in answers:
+                write(msgspec.json.encode(_record(detailed)) + b"\n")
+            sys.stdout.buffer.flush()
+        else:
+            _print_table(texts, list(answers))
+
+
+def _lines(as_json: bool) -> Iterator[Any]:
+    from edgeplm_runtime.errors import BadInput
+
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            text = line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"line {number} of stdin is not UTF-8 (byte {error.start + 1}: 0x{line[error.start]:02x}). "
+                "Convert it first, for example with iconv."
+            ) from None
+        if number == 1:
+            text = text.removeprefix("\ufeff")
+        yield _pair(text) if as_json and text.startswith('{"text"') else text
+
+
+def _pair(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _record(detailed: Any) -> dict[str, Any]:
+    """An answer as one JSON object: its own keys, or `embedding`, or `labels` for several of them."""
+    answer = detailed.answer
+    if isinstance(answer, dict):
+        record = dict(answer)
+    elif isinstance(answer, list):
+        record = {"labels": answer}
+    else:
+        record = {"embedding": answer.tolist()}
+    if detailed.truncated:
+        record["truncated"] = True
+    return record
+
+
+def _print_table(texts: tuple[str, ...], answers: list[Any]) -> None:
+    from rich.markup import escape
+
+    from edgeplm.cli._reports import ascii_controls
+
+    made = table("", "text", "answer", "")
+    for text, detailed in zip(texts, answers, strict=True):
+        short = ascii_controls(text[:60] + ("…" if len(text) > 60 else ""))
+        note = "cut" if detailed.truncated else ""
+        answer = detailed.answer
+        entries = [answer] if isinstance(answer, dict) else answer
+        if isinstance(entries, list):
+            for entry in entries:
+                made.add_row(escape(short), escape(f"{entry['label']}  {entry['score']:.4f}"), note)
+                short = note = ""
+        else:
+            head = ", ".join(f"{value:.4f}" for value in answer.reshape(-1)[:4])
+            shape = "×".join(map(str, answer.shape))
+            made.add_row(escape(short), f"[{head}, …] {shape} float32".replace("[", "\\["), note)
+    console().print(made)

@@ -1,0 +1,91 @@
+"""A checkpoint as loaded into torch, in the one form that tracing and the parity reference use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from edgeplm_runtime.errors import BadCheckpoint
+
+
+TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")  # outputs with a token axis
+FALLBACK_MAX_LENGTH = 512  # where neither tokenizer nor config sets a limit (XLNet): docs/decisions/0006
+UNLIMITED = 10**6  # transformers writes 10**30 where a tokenizer knows no limit
+
+
+class Forward(torch.nn.Module):
+    """The computation that becomes the graph: named integer tensors (batch, tokens) in order → named outputs."""
+
+    def __init__(self, inner: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """One tensor for each name of `inputs`; gives one for each name of `outputs`."""
+        features = self.run(dict(zip(self.inputs, tensors, strict=True)))
+        return tuple(features[name] for name in self.outputs)
+
+    def run(self, features: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The model's own outputs by name."""
+        result: Mapping[str, torch.Tensor] = self.inner(**features, return_dict=True)
+        return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchModel:
+    """A checkpoint in eval mode, with all that the manifest needs to know of it.
+
+    `layers` is the count of transformer layers. `max_length` in tokens. `labels` in the order of the logits.
+    """
+
+    task: str
+    forward: Forward
+    tokenizer: PreTrainedTokenizerFast
+    vocabulary: int
+    layers: int
+    max_length: int
+    labels: tuple[str, ...] | None = None
+    problem_type: str | None = None
+    dimension: int | None = None
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    pairs: Literal["optional", "required", "refused"] = "optional"
+
+
+def fast_tokenizer(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer, when the device can do the same: one that the tokenizers library runs."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise BadCheckpoint(
+            f"{name}: its tokenizer {type(tokenizer).__name__} exists only as Python code and could not be converted "
+            "to a tokenizer.json. Convert it with transformers (convert_slow_tokenizer) and save it beside the weights."
+        )
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def max_length(tokenizer: Any, config: Any, *, position_offset: int) -> int:
+    """Tokens that the model takes at most: the smaller of the tokenizer's limit and the position table."""
+    limits = []
+    if 0 < (own := int(tokenizer.model_max_length)) < UNLIMITED:
+        limits.append(own)
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # A text longer than the position table would index out of it.
+        limits.append(positions - position_offset)
+    return min(limits, default=FALLBACK_MAX_LENGTH)
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, rows: int, name: str) -> None:
+    """Refuse a tokenizer that can give an id which the embedding table does not have."""
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= rows:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        raise BadCheckpoint(
+            f"{name}: the tokenizer gives ids up to {largest} ({token!r}), but the embedding table has {rows} rows. "
+            "Resize the embeddings (model.resize_token_embeddings) or use the tokenizer that was trained with it."
+        )

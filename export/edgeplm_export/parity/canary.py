@@ -1,0 +1,34 @@
+"""Make the canary of a bundle: a few inputs with the answers of each proved variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeplm_export.parity.gate import Expectation, numpy_of, run_device
+from edgeplm_export.parity.probes import PLAIN
+from edgeplm_export.parity.tolerances import TOLERANCES
+from edgeplm_runtime.bundle.canary import VALUES_LIMIT, Canary, Expected
+from edgeplm_runtime.bundle.manifest import Manifest
+from edgeplm_runtime.probe import IdsCell, Job
+from edgeplm_runtime.tasks import task_named
+
+
+def make_canary(folder: Path, manifest: Manifest, expected: Expectation) -> Canary:
+    """Run the plain probe sentences on the device engine, each alone, and keep what each variant gave."""
+    output = task_named(manifest.task).output
+    tokens = [expected.reference.tokens({"text": text}) for text in PLAIN]
+    cells = tuple(
+        IdsCell(name=text, ids=(tuple(t.ids),), mask=((1,) * len(t.ids),))
+        for text, t in zip(PLAIN, tokens, strict=True)
+    )
+    variants = {}
+    for variant in manifest.variants:
+        job = Job(bundle=str(folder), variant=variant.name, outputs=(output,), ids=cells, texts=())
+        values = [numpy_of(found[output]).reshape(-1)[:VALUES_LIMIT] for found in run_device(job).ids]
+        tolerance = TOLERANCES[variant.precision]
+        variants[variant.name] = Expected(
+            values=tuple(tuple(round(float(x), 6) for x in row) for row in values),
+            min_cosine=tolerance.canary_cosine,
+            max_error=tolerance.canary_error,
+        )
+    return Canary(output=output, ids=tuple(tuple(t.ids) for t in tokens), variants=variants)

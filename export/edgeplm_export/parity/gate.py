@@ -1,0 +1,219 @@
+"""The parity gate: the device engine, in a process without torch, against PyTorch, over the whole grid."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeplm_export.model import TOKEN_OUTPUTS
+from edgeplm_export.parity.compare import CellReport, broken, compare_answers, compare_rows, worst_of
+from edgeplm_export.parity.probes import Probes
+from edgeplm_export.parity.reference import Reference
+from edgeplm_export.parity.tolerances import TOLERANCES, Tolerance
+from edgeplm_runtime.bundle.manifest import ParitySummary
+from edgeplm_runtime.errors import GateFailed
+from edgeplm_runtime.probe import FORBIDDEN, Answered, Array, IdsCell, Job, Result, TextCell
+
+
+class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The gate's verdict on one variant: every cell, and the summary for the manifest."""
+
+    variant: str
+    precision: str
+    cells: tuple[CellReport, ...]
+    summary: ParitySummary
+    isa: tuple[str, ...]
+
+    @property
+    def failures(self) -> list[CellReport]:
+        """The cells that the tolerance does not allow."""
+        return [cell for cell in self.cells if cell.problem]
+
+
+class Expectation:
+    """PyTorch's answers to the probes, computed once for all variants."""
+
+    def __init__(self, reference: Reference, probes: Probes) -> None:
+        """Run every probe through PyTorch."""
+        self.reference = reference
+        self.probes = probes
+        self.outputs = [reference.outputs(cell) for cell in probes.ids]
+        self._answers: dict[tuple[str, ...], Any] = {}
+        for cell in probes.texts:
+            for item in cell.items:
+                key = tuple(item.values())
+                if key not in self._answers:
+                    self._answers[key] = (reference.tokens(item), reference.answer(item))
+
+    def tokens(self, cell: TextCell) -> list[Any]:
+        """The Hugging Face tokens of each input of a cell."""
+        return [self._answers[tuple(item.values())][0] for item in cell.items]
+
+    def answers(self, cell: TextCell) -> list[Any]:
+        """The PyTorch answer to each input of a cell."""
+        return [self._answers[tuple(item.values())][1] for item in cell.items]
+
+
+def check_variant(bundle: Path, variant: str, precision: str, expected: Expectation) -> VariantReport:
+    """Run one variant on the device side and compare all of it. Raises GateFailed when it cannot run at all."""
+    tolerance = TOLERANCES[precision]
+    model = expected.reference.model
+    probes = expected.probes
+    result = run_device(
+        Job(bundle=str(bundle), variant=variant, outputs=model.forward.outputs, ids=probes.ids, texts=probes.texts)
+    )
+    if loaded := set(result.modules) & set(FORBIDDEN):
+        raise GateFailed(f"the device process loaded {', '.join(sorted(loaded))}; the proof would not be torch-free.")
+    cells = [
+        _ids_report(cell, want, got, tolerance, model.task == "text-classification")
+        for cell, want, got in zip(probes.ids, expected.outputs, result.ids, strict=True)
+    ]
+    for cell, answered in zip(probes.texts, result.texts, strict=True):
+        cells += _text_reports(cell, answered, expected, tolerance)
+    whole = _whole(cells, tolerance)
+    drift = _drift(probes.texts, result.texts, tolerance)
+    cells += [whole, drift]
+    return VariantReport(
+        variant=variant,
+        precision=precision,
+        cells=tuple(cells),
+        summary=_summary(len(cells), whole, drift),
+        isa=result.isa,
+    )
+
+
+def run_device(job: Job) -> Result:
+    """Answer a job in a fresh process that cannot import torch. Raises GateFailed with the device's own words."""
+    with tempfile.TemporaryDirectory(prefix="edgeplm-parity-") as folder:
+        source, target = Path(folder, "job"), Path(folder, "result")
+        source.write_bytes(msgspec.msgpack.encode(job))
+        command = [sys.executable, "-m", "edgeplm_runtime.probe", str(source), str(target)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, env=_environment()
+        )
+        if done.returncode != 0:
+            words = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+            raise GateFailed(f"{job.variant} does not run on the device side: {words[-1]}")
+        return msgspec.msgpack.decode(target.read_bytes(), type=Result)
+
+
+def _environment() -> dict[str, str]:
+    """The device process finds the packages where this one does, whatever put them on the path."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def _ids_report(
+    cell: IdsCell,
+    want: dict[str, NDArray[np.float32]],
+    got: dict[str, Array],
+    tolerance: Tolerance,
+    classes: bool,
+) -> CellReport:
+    real = np.asarray(cell.mask, dtype=bool)
+    reports = []
+    for name, expected in want.items():
+        value = numpy_of(got[name])
+        rows = [f"row {row}" for row in range(len(expected))]
+        if value.shape != expected.shape:
+            reports.append(broken(cell.name, f"{name} has the shape {value.shape} instead of {expected.shape}"))
+            continue
+        if name in TOKEN_OUTPUTS:
+            # What stands at a padded position is read by nobody.
+            value, expected = value[real], expected[real]
+            rows = [f"token {index}" for index in range(len(expected))]
+        reports.append(compare_rows(cell.name, value, expected, tolerance, labels=rows, classes=classes))
+    return worst_of(cell.name, reports)
+
+
+def _text_reports(
+    cell: TextCell, answered: Answered, expected: Expectation, tolerance: Tolerance
+) -> list[CellReport]:
+    texts = [" | ".join(item.values()) for item in cell.items]
+    reports = []
+    uses_types = "token_type_ids" in expected.reference.model.forward.inputs
+    for text, got, want in zip(texts, answered.tokens, expected.tokens(cell), strict=True):
+        parts = {"ids": (got.ids, want.ids), "offsets": (got.offsets, want.offsets)}
+        if uses_types:
+            parts["type ids"] = (got.type_ids, want.type_ids)
+        for part, (a, b) in parts.items():
+            if a != b:
+                same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+                problem = (
+                    f"the tokenizer's {part} differ from token {same} on: {a[same : same + 4]} "
+                    f"instead of {b[same : same + 4]}"
+                )
+                report = broken(f"tokens, {cell.name}", problem)
+                reports.append(msgspec.structs.replace(report, worst=text[:120]))
+    got_answers = [_plain(answer) for answer in answered.answers]
+    reports.append(compare_answers(cell.name, got_answers, expected.answers(cell), tolerance, texts=texts))
+    return reports
+
+
+def _drift(cells: Sequence[TextCell], answered: Sequence[Answered], tolerance: Tolerance) -> CellReport:
+    """How far the same text moves between a call of its own and a padded batch."""
+    alone = {
+        tuple(cell.items[0].values()): _plain(result.answers[0])
+        for cell, result in zip(cells, answered, strict=True)
+        if len(cell.items) == 1
+    }
+    reports = []
+    for cell, result in zip(cells, answered, strict=True):
+        if len(cell.items) > 1:
+            keys = [tuple(item.values()) for item in cell.items]
+            together = [_plain(answer) for answer in result.answers]
+            reports.append(
+                compare_answers(
+                    "drift, alone against in a batch",
+                    together,
+                    [alone[key] for key in keys],
+                    replace(tolerance, max_abs_error=tolerance.drift),
+                    texts=[" | ".join(key) for key in keys],
+                )
+            )
+    return worst_of("drift, alone against in a batch", reports)
+
+
+def _whole(cells: Sequence[CellReport], tolerance: Tolerance) -> CellReport:
+    """All cells in one, judged by the floors that hold over the whole grid."""
+    whole = worst_of("the whole grid", cells)
+    problems = []
+    if whole.mean_cosine is not None and whole.mean_cosine < tolerance.mean_cosine:
+        problems.append(f"mean cosine {whole.mean_cosine:.6f} < {tolerance.mean_cosine:g}")
+    if whole.agreement is not None and whole.agreement < tolerance.agreement:
+        problems.append(f"argmax agreement {whole.agreement:.4f} < {tolerance.agreement:g} over {whole.clear} rows")
+    return msgspec.structs.replace(whole, problem="; ".join(problems) or None)
+
+
+def _summary(cells: int, whole: CellReport, drift: CellReport) -> ParitySummary:
+    return ParitySummary(
+        cells=cells,
+        max_abs_error=whole.max_abs_error,
+        min_cosine=whole.cosine,
+        mean_cosine=whole.mean_cosine,
+        argmax_agreement=whole.agreement,
+        batch_drift=drift.max_abs_error,
+        worst_text=whole.worst,
+    )
+
+
+def numpy_of(array: Array) -> NDArray[np.float32]:
+    """The array of a record."""
+    return np.frombuffer(array.data, dtype=np.float32).reshape(array.shape)
+
+
+def _plain(answer: Any) -> Any:
+    """An answer as it came through the file: arrays restored."""
+    if isinstance(answer, dict) and set(answer) == {"shape", "data"}:
+        return np.frombuffer(answer["data"], dtype=np.float32).reshape(answer["shape"])
+    return answer

@@ -1,0 +1,288 @@
+"""export(): the steps from a checkpoint to a proved bundle, in order. The only module that wires them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import transformers
+
+from edgeplm_export.card import card
+from edgeplm_export.checkpoint import Checkpoint, open_checkpoint
+from edgeplm_export.families import family_of
+from edgeplm_export.graphs.fuse import fuse, missed
+from edgeplm_export.graphs.store import store_optimized, store_plain, weights_name
+from edgeplm_export.graphs.trace import DEFAULT_OPSET, EXPORTER, trace
+from edgeplm_export.model import TorchModel
+from edgeplm_export.pack import WORK, copy_checkpoint_files, staging, write_json, write_manifest
+from edgeplm_export.parity.canary import make_canary
+from edgeplm_export.parity.gate import Expectation, VariantReport, check_variant
+from edgeplm_export.parity.probes import make_probes
+from edgeplm_export.parity.reference import Reference
+from edgeplm_export.quantize import SCHEMES, Scheme
+from edgeplm_export.tasks import load_model
+from edgeplm_export.tokenizer_file import write_tokenizer
+from edgeplm_runtime.bundle.manifest import (
+    FORMAT_VERSION,
+    CheckpointRecord,
+    MachineRecord,
+    Manifest,
+    Optimization,
+    ParitySummary,
+    TextInput,
+    Variant,
+)
+from edgeplm_runtime.bundle.reader import open_bundle
+from edgeplm_runtime.errors import BadInput, GateFailed, unknown
+from edgeplm_runtime.machine import describe
+
+
+TOOLS = ("edgeplm", "torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+SPACE_FACTOR = 6  # traced, fused and quantized graphs beside the stored ones, each as large as the weights
+CANARY = "proof/canary.json"
+PARITY = "proof/parity.json"
+UNPROVED = ParitySummary(
+    cells=0,
+    max_abs_error=0.0,
+    min_cosine=None,
+    mean_cosine=None,
+    argmax_agreement=None,
+    batch_drift=0.0,
+    worst_text="",
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What export() wrote: the folder, the gate's report on each variant, those left out, and things to know."""
+
+    path: Path
+    reports: tuple[VariantReport, ...]
+    dropped: tuple[VariantReport, ...]
+    notes: tuple[str, ...]
+
+
+class ParityFailed(GateFailed):
+    """A variant did not answer like PyTorch; `reports` has the failing variants, cell by cell."""
+
+    def __init__(self, reports: Sequence[VariantReport]) -> None:
+        """The message names the worst cells of each report."""
+        self.reports = tuple(reports)
+        lines = []
+        for report in reports:
+            failed = report.failures
+            shown = "; ".join(f"{cell.name}: {cell.problem}" for cell in failed[:3])
+            lines.append(f"{report.variant}: {len(failed)} of {len(report.cells)} cells differ from PyTorch ({shown})")
+        super().__init__("the parity gate said no, nothing was written. " + ". ".join(lines) + ".")
+
+
+def export(
+    checkpoint: str,
+    out: str | Path,
+    *,
+    task: str | None = None,
+    precisions: Sequence[str] = ("fp32",),
+    opset: int = DEFAULT_OPSET,
+    keep_going: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    pairs: Literal["optional", "required", "refused"] | None = None,
+    max_length: int | None = None,
+    progress: Progress = lambda message: None,
+) -> ExportResult:
+    """Export a checkpoint as a bundle whose every variant was proved against PyTorch.
+
+    checkpoint: a Hugging Face folder or hub id. task: inferred when None. precisions: added to fp32, which is
+    always there. keep_going: leave out variants that fail and write the rest. pairs: whether the model reads
+    pairs of texts ("required" makes a single text an error). max_length: cut texts at fewer tokens than the
+    model takes. progress: called with a sentence at each step.
+
+    Raises BadInput, BadCheckpoint, CannotWrite, ParityFailed (a GateFailed).
+    """
+    schemes = _schemes(precisions)
+    transformers.utils.logging.disable_progress_bar()
+    progress(f"reading the checkpoint {checkpoint}")
+    source = open_checkpoint(str(checkpoint), revision=revision, trust_remote_code=trust_remote_code)
+    model = _limited(load_model(source, task), pairs, max_length)
+    weights = sum(file.stat().st_size for file in source.weight_files())
+    with staging(Path(out), needed_bytes=SPACE_FACTOR * weights) as folder:
+        progress(f"tracing {model.task}: {EXPORTER}, opset {opset}")
+        traced, fused = folder / WORK / "traced.onnx", folder / WORK / "fused.onnx"
+        inputs = trace(model, traced, opset=opset)
+        family = family_of(source.model_type)
+        config = _config(model)
+        optimizations = fuse(traced, fused, family=family, config=config, layers=model.layers)
+        notes = missed(optimizations)
+        variants = []
+        for scheme in schemes:
+            progress(f"writing {scheme.precision} ({scheme.name})")
+            files = _write_variant(scheme, fused, folder)
+            variants.append(_variant(scheme, files, opset, optimizations))
+        copy_checkpoint_files(source, folder, (variant.files[0] for variant in variants))
+        write_tokenizer(model, folder / "tokenizer.json")
+        manifest = _manifest(source, model, inputs, variants)
+        write_manifest(folder, manifest)
+        progress("computing PyTorch's answers for the parity gate")
+        expected = Expectation(Reference(model), make_probes(model))
+        reports, dropped = [], []
+        for variant in variants:
+            progress(f"parity gate: {variant.name} on the device engine, without torch")
+            report = check_variant(folder, variant.name, variant.precision, expected)
+            (dropped if report.failures else reports).append(report)
+        if dropped and (not keep_going or dropped[0].precision == "fp32"):
+            raise ParityFailed(dropped)
+        _finish(folder, manifest, reports, dropped, expected)
+    progress(f"wrote {out}")
+    return ExportResult(path=Path(out), reports=tuple(reports), dropped=tuple(dropped), notes=tuple(notes))
+
+
+def prove_again(
+    bundle_path: str | Path, checkpoint: str, *, trust_remote_code: bool = False, progress: Progress = lambda message: None
+) -> tuple[VariantReport, ...]:
+    """Run the parity gate once more, on this machine, for every variant of a finished bundle.
+
+    Raises BadInput, BadBundle, BadCheckpoint.
+    """
+    bundle = open_bundle(bundle_path)
+    manifest = bundle.manifest
+    source = open_checkpoint(str(checkpoint), revision=None, trust_remote_code=trust_remote_code)
+    model = _limited(load_model(source, manifest.task), manifest.text.pairs, manifest.text.max_length)
+    expected = Expectation(Reference(model), make_probes(model))
+    reports = []
+    for variant in manifest.variants:
+        progress(f"parity gate: {variant.name}")
+        reports.append(check_variant(bundle.root, variant.name, variant.precision, expected))
+    return tuple(reports)
+
+
+def _schemes(precisions: Sequence[str]) -> list[Scheme]:
+    if isinstance(precisions, str):
+        raise BadInput(f"precisions is the text {precisions!r}; give a list, like ['fp32', {precisions!r}].")
+    for precision in precisions:
+        if precision not in SCHEMES:
+            raise unknown("precision", precision, SCHEMES)
+    return [row for name, row in SCHEMES.items() if name == "fp32" or name in precisions]
+
+
+def _limited(model: TorchModel, pairs: Any, max_length: int | None) -> TorchModel:
+    changes: dict[str, Any] = {}
+    if pairs is not None and model.pairs != "refused":
+        changes["pairs"] = pairs
+    if max_length is not None:
+        if not 3 <= max_length <= model.max_length:
+            raise BadInput(f"max_length is {max_length}; this model takes from 3 to {model.max_length} tokens.")
+        changes["max_length"] = max_length
+    return replace(model, **changes)
+
+
+def _config(model: TorchModel) -> Any:
+    inner: Any = model.forward.inner
+    return inner[0].model.config if model.task == "sentence-similarity" else inner.config
+
+
+def _write_variant(scheme: Scheme, fused: Path, folder: Path) -> tuple[str, ...]:
+    """The stored graph and, where it has one, its weight file: names inside the bundle."""
+    made = folder / WORK / f"{scheme.precision}.onnx"
+    scheme.apply(fused, made)
+    target = folder / "onnx" / f"model{scheme.suffix}.onnx"
+    target.parent.mkdir(exist_ok=True)
+    (store_optimized if scheme.optimized else store_plain)(made, target)
+    made.unlink()
+    names = [target, target.with_name(weights_name(target.name))]
+    return tuple(path.relative_to(folder).as_posix() for path in names if path.exists())
+
+
+def _variant(
+    scheme: Scheme, files: tuple[str, ...], opset: int, optimizations: dict[str, Optimization]
+) -> Variant:
+    return Variant(
+        name=scheme.precision,
+        precision=scheme.precision,
+        scheme=scheme.name,
+        files=files,
+        opset=opset,
+        exporter=EXPORTER,
+        optimizations=optimizations,
+        providers=("CPU",),
+        isa=describe().isa,
+        parity=UNPROVED,
+        optimized=scheme.optimized,
+    )
+
+
+def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], variants: Sequence[Variant]) -> Manifest:
+    tokenizer = model.tokenizer
+    machine = describe()
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        task=model.task,
+        text=TextInput(
+            tokenizer="tokenizer.json",
+            inputs=inputs,
+            max_length=model.max_length,
+            vocabulary=model.vocabulary,
+            padding_side=tokenizer.padding_side,
+            truncation_side=tokenizer.truncation_side,
+            pad_token_id=int(tokenizer.pad_token_id or 0),
+            pad_token_type_id=int(tokenizer.pad_token_type_id),
+            pairs=model.pairs,
+            prompts=model.prompts,
+            default_prompt=model.default_prompt,
+        ),
+        variants=tuple(variants),
+        checkpoint=CheckpointRecord(
+            name=Path(source.name).name if Path(source.name).exists() else source.name,
+            revision=source.revision,
+            model_type=source.model_type,
+            architecture=source.architecture,
+            files=source.hashes(),
+        ),
+        files={},
+        tools={name: metadata.version(name) for name in TOOLS} | {"python": platform.python_version()},
+        machine=MachineRecord(
+            cpu=machine.cpu,
+            architecture=machine.architecture,
+            isa=machine.isa,
+            cores_usable=machine.cores_usable,
+            memory_bytes=machine.memory_bytes,
+            system=machine.system,
+        ),
+        labels=model.labels,
+        problem_type=model.problem_type,
+        dimension=model.dimension,
+        canary=CANARY,
+    )
+
+
+def _finish(
+    folder: Path,
+    manifest: Manifest,
+    reports: Sequence[VariantReport],
+    dropped: Sequence[VariantReport],
+    expected: Expectation,
+) -> None:
+    """Remove what failed, write proof, canary and card, and the manifest over all of it."""
+    failed = {report.variant for report in dropped}
+    for variant in manifest.variants:
+        if variant.name in failed:
+            for name in variant.files:
+                (folder / name).unlink()
+    proved = {report.variant: report for report in reports}
+    kept = tuple(
+        msgspec.structs.replace(variant, parity=proved[variant.name].summary, isa=proved[variant.name].isa)
+        for variant in manifest.variants
+        if variant.name in proved
+    )
+    manifest = msgspec.structs.replace(manifest, variants=kept)
+    write_json(folder / PARITY, {"variants": {report.variant: report for report in reports}})
+    write_json(folder / CANARY, make_canary(folder, manifest, expected))
+    sizes = {v.name: sum((folder / name).stat().st_size for name in v.files) for v in kept}
+    (folder / "README.md").write_text(card(manifest, sizes), encoding="utf-8")
+    write_manifest(folder, manifest)

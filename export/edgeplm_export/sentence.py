@@ -1,0 +1,104 @@
+"""sentence-transformers checkpoints: every module of modules.json becomes part of the graph.
+
+The modules are run by the sentence-transformers library itself, so that the graph is traced from, and proved
+against, the code that defines them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from edgeplm_export.checkpoint import Checkpoint
+from edgeplm_export.families import Family
+from edgeplm_export.model import Forward, TorchModel, check_vocabulary, fast_tokenizer
+from edgeplm_runtime.errors import BadCheckpoint
+
+
+# Modules whose forward pass is plain tensor arithmetic on the features of one text.
+KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPooling")
+
+
+class SentenceForward(Forward):
+    """All modules in a row: ids, mask and type ids → token_embeddings and sentence_embedding."""
+
+    def run(self, features: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The features after the last module."""
+        current: dict[str, Any] = dict(features)
+        for module in self.inner.children():
+            current = module(current)
+        return current
+
+
+def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
+    """The checkpoint with its pooling, projections and normalization. Raises BadCheckpoint.
+
+    A plain checkpoint gets mean pooling, as sentence-transformers gives it.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    _check_modules(checkpoint)
+    try:
+        model = SentenceTransformer(
+            str(checkpoint.path),
+            device="cpu",
+            trust_remote_code=checkpoint.trust_remote_code,
+            local_files_only=True,
+            model_kwargs={"attn_implementation": family.attention, "dtype": torch.float32},
+        ).eval()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"{checkpoint.name} cannot be loaded by sentence-transformers: {error}") from None
+    _check_prompts(checkpoint, model)
+    transformer: Any = model[0]
+    tokenizer = fast_tokenizer(model.tokenizer, checkpoint.name)
+    embeddings = transformer.model.get_input_embeddings()
+    check_vocabulary(tokenizer, embeddings.num_embeddings, checkpoint.name)
+    inputs = [name for name in tokenizer.model_input_names if name != "position_ids"]
+    prompts = {name: text for name, text in model.prompts.items() if text is not None}
+    return TorchModel(
+        task="sentence-similarity",
+        forward=SentenceForward(model, inputs, ("token_embeddings", "sentence_embedding")).eval(),
+        tokenizer=tokenizer,
+        vocabulary=embeddings.num_embeddings,
+        layers=int(getattr(transformer.model.config, "num_hidden_layers", 0)),
+        max_length=int(model.max_seq_length),
+        dimension=int(model.get_embedding_dimension()),
+        prompts=prompts,
+        default_prompt=model.default_prompt_name,
+        pairs="refused",
+    )
+
+
+def _check_modules(checkpoint: Checkpoint) -> None:
+    file = checkpoint.path / "modules.json"
+    if not file.is_file():
+        return
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        types = [(str(row["type"]), checkpoint.path / str(row["path"])) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"{file} is not a list of modules: {error!r}.") from None
+    for kind, folder in types:
+        name = kind.rpartition(".")[2]
+        if not kind.startswith("sentence_transformers.") or name not in KNOWN_MODULES:
+            raise BadCheckpoint(
+                f"{checkpoint.name}: the module {kind} of modules.json is not known, and leaving it out would change "
+                f"every embedding. Known: {', '.join(KNOWN_MODULES)}."
+            )
+        if (folder / "pytorch_model.bin").is_file() and not (folder / "model.safetensors").is_file():
+            raise BadCheckpoint(
+                f"{checkpoint.name}: the module {folder.name} has its weights only as a pickle. Load it with "
+                "sentence-transformers where you trust it and save it again: that writes safetensors."
+            )
+
+
+def _check_prompts(checkpoint: Checkpoint, model: Any) -> None:
+    excluded = any(getattr(module, "include_prompt", True) is False for module in model)
+    if excluded and any(model.prompts.values()):
+        raise BadCheckpoint(
+            f"{checkpoint.name} leaves its prompts out of the pooling (include_prompt: false). The graph cannot know "
+            "where a prompt ends, so this checkpoint is refused rather than exported with other embeddings."
+        )

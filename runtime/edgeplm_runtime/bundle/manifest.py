@@ -1,0 +1,155 @@
+"""The manifest of a bundle, `edgeplm.json`, as typed records. The format: docs/bundle-format.md.
+
+Unknown keys of a newer minor version are ignored here and kept by `Bundle.document`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import msgspec
+
+from edgeplm_runtime.errors import BadBundle
+
+
+MANIFEST_NAME = "edgeplm.json"
+FORMAT_VERSION = "1.0"
+MANIFEST_LIMIT_BYTES = 4 * 2**20  # a manifest has a few KB; a larger one is an attack or a mistake
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file of the bundle must be: lower-case hex sha256 and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class ParitySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The worst figures of a variant over the whole parity grid (proof/parity.json has every cell).
+
+    The cosines are None where rows have one value only, the agreement where no row has a clear winner.
+    """
+
+    cells: int
+    max_abs_error: float
+    min_cosine: float | None
+    mean_cosine: float | None
+    argmax_agreement: float | None
+    batch_drift: float
+    worst_text: str
+
+
+class Optimization(msgspec.Struct, frozen=True, kw_only=True):
+    """How often one graph optimization matched, and how often the architecture let expect it."""
+
+    fused: int
+    expected: int | None = None
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One runnable form of the model. `files` starts with the graph; external weights follow."""
+
+    name: str
+    precision: str
+    scheme: str
+    files: tuple[str, ...]
+    opset: int
+    exporter: str
+    optimizations: dict[str, Optimization]
+    providers: tuple[str, ...]
+    isa: tuple[str, ...]
+    parity: ParitySummary
+    optimized: bool
+
+
+class TextInput(msgspec.Struct, frozen=True, kw_only=True):
+    """How text becomes the graph's inputs; all that the tokenizer file itself does not say."""
+
+    tokenizer: str
+    inputs: tuple[str, ...]
+    max_length: int
+    vocabulary: int
+    padding_side: Literal["left", "right"]
+    truncation_side: Literal["left", "right"]
+    pad_token_id: int
+    pad_token_type_id: int
+    pairs: Literal["optional", "required", "refused"]
+    prompts: dict[str, str] = {}
+    default_prompt: str | None = None
+
+
+class CheckpointRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bundle came from: name as given, hub revision if any, sha256 of the files read."""
+
+    name: str
+    revision: str | None
+    model_type: str
+    architecture: str
+    files: dict[str, FileEntry]
+
+
+class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine on which the bundle was made and proved."""
+
+    cpu: str
+    architecture: str
+    isa: tuple[str, ...]
+    cores_usable: int
+    memory_bytes: int
+    system: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole manifest."""
+
+    format_version: str
+    task: str
+    text: TextInput
+    variants: tuple[Variant, ...]
+    checkpoint: CheckpointRecord
+    files: dict[str, FileEntry]
+    tools: dict[str, str]
+    machine: MachineRecord
+    labels: tuple[str, ...] | None = None
+    problem_type: str | None = None
+    dimension: int | None = None
+    canary: str | None = None
+
+
+def parse(data: bytes, *, where: str) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest in `data`, and the document it was read from with every key it had.
+
+    Raises BadBundle: not JSON, a key twice, nested too deep, a newer major format, a missing or mistyped field.
+    """
+    if len(data) > MANIFEST_LIMIT_BYTES:
+        raise BadBundle(f"{where} has {len(data)} bytes; a manifest has at most {MANIFEST_LIMIT_BYTES}.")
+    try:
+        document = json.loads(data, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise BadBundle(f"{where} is not a readable manifest: {error}. Copy or export the bundle again.") from None
+    if not isinstance(document, dict):
+        raise BadBundle(f"{where} is not a readable manifest: expected an object, found {type(document).__name__}.")
+    _check_version(document.get("format_version"), where)
+    try:
+        return msgspec.convert(document, Manifest), document
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadBundle(f"{where} does not follow the bundle format: {error}.") from None
+
+
+def _check_version(version: object, where: str) -> None:
+    if not isinstance(version, str) or not version.partition(".")[0].isdigit():
+        raise BadBundle(f"{where} has no usable format_version (found {version!r}, expected like {FORMAT_VERSION!r}).")
+    if int(version.partition(".")[0][:9]) > int(FORMAT_VERSION.partition(".")[0]):
+        raise BadBundle(
+            f"{where} is of bundle format {version}; this EdgePLM reads {FORMAT_VERSION} and older. "
+            "Upgrade edgeplm on this machine."
+        )
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = dict(pairs)
+    if len(seen) != len(pairs):
+        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return seen

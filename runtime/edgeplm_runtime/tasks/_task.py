@@ -1,0 +1,35 @@
+"""The contract of a task row: what the graph gives, and how an answer is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeplm_runtime.bundle.manifest import Manifest
+
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task of the hub.
+
+    `output` is the graph output that the engine asks for. `padded` tells that this output has a token axis,
+    (rows, tokens, …), from which padding is removed before `answer` sees it. `answer(row, manifest, options)`
+    makes one answer of one row of the output, float32; `stack` makes of all answers what a list of inputs
+    gets. `options` names the keywords that a call accepts; a call passes on only those that were written,
+    after `check(options)` has raised BadInput for values that the task cannot take.
+    """
+
+    name: str
+    output: str
+    answer: Callable[[NDArray[np.float32], Manifest, Options], Any]
+    stack: Callable[[Sequence[Any]], Any]
+    padded: bool = False
+    options: frozenset[str] = frozenset()
+    check: Callable[[Options], None] = lambda options: None

@@ -1,0 +1,56 @@
+"""text-classification: one text or a pair → a label and its score, as transformers' pipeline() gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeplm_runtime.bundle.manifest import Manifest
+from edgeplm_runtime.errors import BadInput, unknown
+from edgeplm_runtime.numerics import sigmoid, softmax
+from edgeplm_runtime.tasks._task import Options, Task
+
+
+FUNCTIONS = {"softmax": softmax, "sigmoid": sigmoid, "none": np.asarray}
+
+
+def _function(manifest: Manifest, asked: str | None) -> str:
+    """The rule of transformers' TextClassificationPipeline.postprocess (5.23)."""
+    if asked not in (None, "default"):
+        return str(asked)
+    if manifest.problem_type == "regression":
+        return "none"
+    if manifest.problem_type == "multi_label_classification" or len(manifest.labels or ()) == 1:
+        return "sigmoid"
+    return "softmax"
+
+
+def _check(options: Options) -> None:
+    top_k, function = options.get("top_k"), options.get("function_to_apply")
+    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        raise BadInput(f"top_k is {top_k!r}; give a number of labels from 1 on, or None for all of them.")
+    if function not in (None, "default", *FUNCTIONS):
+        raise unknown("function_to_apply", function, ["default", *FUNCTIONS])
+
+
+def _answer(logits: NDArray[np.float32], manifest: Manifest, options: Options) -> Any:
+    """Logits (labels,) → {"label", "score"} of the best, or a list of them, best first, where top_k is written."""
+    labels = manifest.labels or ()
+    scores = FUNCTIONS[_function(manifest, options.get("function_to_apply"))](logits)
+    if "top_k" not in options:
+        best = int(scores.argmax())
+        return {"label": labels[best], "score": float(scores[best])}
+    order = np.argsort(-scores, kind="stable")[: options["top_k"]]
+    return [{"label": labels[i], "score": float(scores[i])} for i in order]
+
+
+TASK = Task(
+    name="text-classification",
+    output="logits",
+    options=frozenset({"top_k", "function_to_apply"}),
+    check=_check,
+    answer=_answer,
+    stack=list,
+)

@@ -38,7 +38,8 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"edgeplm.cli.{cmd_name}").command
-        return command
+        # -q and -v are understood before and after the command's name.
+        return _with_common_options(command)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click does it, with the nearest name for a wrong one."""
@@ -52,23 +53,37 @@ class Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _note(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    settings = ctx.find_root().ensure_object(dict)
+    settings[str(param.name)] = settings.get(str(param.name), False) or value
+    return value
+
+
+def _with_common_options(command: click.Command) -> click.Command:
+    common = {"callback": _note, "is_flag": True, "expose_value": False}
+    if not any(param.name == "quiet" for param in command.params):
+        command.params += [
+            click.Option(["-v", "--verbose"], help="Show tracebacks and each step's details.", **common),
+            click.Option(["-q", "--quiet"], help="Show only results and errors.", **common),
+        ]
+    return command
+
+
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgeplm")
-@click.option("-v", "--verbose", is_flag=True, help="Show tracebacks and each step's details.")
-@click.option("-q", "--quiet", is_flag=True, help="Show only results and errors.")
-@click.pass_context
-def group(ctx: click.Context, verbose: bool, quiet: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_note, help="Show tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_note, help="Show only results and errors.")
+def group() -> None:
     """From a fine-tuned Hugging Face checkpoint to a proved bundle that answers without torch."""
-    ctx.obj = {"verbose": verbose, "quiet": quiet}
 
 
 def main() -> NoReturn:
     """Run the command line; exit codes: docs/cli.md."""
     # numpy starts OpenBLAS's threads at its first import; the command line never uses them (75 ms less).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    verbose = "-v" in sys.argv[1:2] or "--verbose" in sys.argv[1:2]
+    settings: dict[str, bool] = {}
     try:
-        code = group.main(standalone_mode=False)
+        code = group.main(standalone_mode=False, obj=settings)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
@@ -83,12 +98,12 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except EdgePLMError as error:
-        if verbose:
+        if settings.get("verbose"):
             raise
         click.echo(f"edgeplm: {error}", err=True)
         sys.exit(error.exit_code)
     except MemoryError as error:
-        if verbose:
+        if settings.get("verbose"):
             raise
         click.echo(f"edgeplm: this machine has too little memory for that ({error}).", err=True)
         sys.exit(3)

@@ -43,6 +43,7 @@ def steps() -> Iterator[Callable[[str], None]]:
         yield lambda message: None
     elif screen.is_terminal:
         with screen.status("") as status:
+
             def show(message: str) -> None:
                 screen.print(f"· {message}", markup=False)
                 status.update(message)

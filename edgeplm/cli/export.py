@@ -12,7 +12,7 @@ from edgeplm.cli._reports import figure, show_reports
 @click.argument("checkpoint")
 @click.argument("out", type=click.Path())
 @click.option("--task", help="text-classification, sentence-similarity or feature-extraction; inferred when left out.")
-@click.option("--precision", default="fp32", show_default=True, help="Comma-separated: fp32 (always there), fp16, int8.")
+@click.option("--precision", default="fp32", show_default=True, help="Comma-separated: fp32 (always), fp16, int8.")
 @click.option("--opset", type=int, default=17, show_default=True, help="ONNX opset of the graphs.")
 @click.option("--pairs", type=click.Choice(["optional", "required"]), help="Whether inputs are pairs of texts.")
 @click.option("--max-length", type=int, help="Cut texts at fewer tokens than the model takes.")

@@ -144,7 +144,11 @@ def export(
 
 
 def prove_again(
-    bundle_path: str | Path, checkpoint: str, *, trust_remote_code: bool = False, progress: Progress = lambda message: None
+    bundle_path: str | Path,
+    checkpoint: str,
+    *,
+    trust_remote_code: bool = False,
+    progress: Progress = lambda message: None,
 ) -> tuple[VariantReport, ...]:
     """Run the parity gate once more, on this machine, for every variant of a finished bundle.
 
@@ -199,9 +203,7 @@ def _write_variant(scheme: Scheme, fused: Path, folder: Path) -> tuple[str, ...]
     return tuple(path.relative_to(folder).as_posix() for path in names if path.exists())
 
 
-def _variant(
-    scheme: Scheme, files: tuple[str, ...], opset: int, optimizations: dict[str, Optimization]
-) -> Variant:
+def _variant(scheme: Scheme, files: tuple[str, ...], opset: int, optimizations: dict[str, Optimization]) -> Variant:
     return Variant(
         name=scheme.precision,
         precision=scheme.precision,

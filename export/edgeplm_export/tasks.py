@@ -92,9 +92,7 @@ def _load(checkpoint: Checkpoint, family: Family, auto_class: Any, *, unused: tu
     return model.eval(), tokenizer
 
 
-def _torch_model(
-    task: str, checkpoint: Checkpoint, model: Any, tokenizer: Any, outputs: tuple[str, ...]
-) -> TorchModel:
+def _torch_model(task: str, checkpoint: Checkpoint, model: Any, tokenizer: Any, outputs: tuple[str, ...]) -> TorchModel:
     fast = fast_tokenizer(tokenizer, checkpoint.name)
     rows = model.get_input_embeddings().num_embeddings
     check_vocabulary(fast, rows, checkpoint.name)

@@ -263,10 +263,7 @@ class Engine:
         if settings.check_hashes:
             bundle.check(variant.files)
         paths = [bundle.path(name) for name in variant.files]
-        sizes = {
-            Path(name).name: path.stat().st_size
-            for name, path in zip(variant.files[1:], paths[1:], strict=True)
-        }
+        sizes = {Path(name).name: path.stat().st_size for name, path in zip(variant.files[1:], paths[1:], strict=True)}
         scan_graph(paths[0].read_bytes(), name=str(paths[0]), external_sizes=sizes)
         self._session: GraphSession | None = GraphSession(
             paths[0],
@@ -343,9 +340,7 @@ class Engine:
         if not self.task.padded:
             return list(output)
         width = output.shape[1]
-        return [
-            row[width - length :] if left else row[:length] for row, length in zip(output, lengths, strict=True)
-        ]
+        return [row[width - length :] if left else row[:length] for row, length in zip(output, lengths, strict=True)]
 
     def _item(self, row: Any, position: int, options: Mapping[str, Any]) -> Item:
         text, pair = text_and_pair(row, position, pairs=self.manifest.text.pairs)

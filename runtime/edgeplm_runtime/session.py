@@ -134,9 +134,10 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
                 f"this ONNX Runtime ({', '.join(installed_distributions()) or ort.__version__}) was built without "
                 f"{provider.name}. It needs pip install 'edgeplm[{provider.extra}]' and {provider.needs}."
             )
-        session = ort.InferenceSession(
-            model, options, providers=[(provider.ort_name, dict(provider.options)), "CPUExecutionProvider"]
-        )
+        chain: list[Any] = [(provider.ort_name, dict(provider.options))]
+        if provider.name != "CPU":
+            chain.append("CPUExecutionProvider")
+        session = ort.InferenceSession(model, options, providers=chain)
     except Exception as error:
         raise _typed(error, "ONNX Runtime cannot load the graph") from None
     # ONNX Runtime only logs that a provider could not be loaded, and goes on with the CPU.

@@ -275,9 +275,7 @@ def test_before_python_3_13_the_affinity_is_asked(tmp_path: Path, monkeypatch: p
     assert machine.cores_usable(tmp_path) == 5
 
 
-def test_a_sandbox_that_forbids_the_affinity_leaves_all_cores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sandbox_that_forbids_the_affinity_leaves_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(pid: int) -> set[int]:
         raise PermissionError(pid)
 
@@ -345,18 +343,14 @@ def test_the_smaller_of_memory_and_its_limit(tmp_path: Path, files: dict[str, st
     assert machine.memory_limit_bytes(_write(tmp_path, MEMINFO | files)) == expected
 
 
-def test_a_sentinel_without_physical_memory_is_not_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sentinel_without_physical_memory_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_physical_bytes", lambda: 0)
     _write(tmp_path, {"sys/fs/cgroup/memory/memory.limit_in_bytes": NO_LIMIT_V1})
     assert machine.memory_limit_bytes(tmp_path) == 0
 
 
 CPUS = [
-    pytest.param(
-        XEON_AVX2, "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", ISA_AVX2, id="a Xeon that ends at AVX2"
-    ),
+    pytest.param(XEON_AVX2, "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", ISA_AVX2, id="a Xeon that ends at AVX2"),
     pytest.param(
         SAPPHIRE_RAPIDS,
         "Intel(R) Xeon(R) Platinum 8488C",
@@ -387,9 +381,7 @@ CPUS = [
 
 
 @pytest.mark.parametrize(("cpuinfo", "cpu", "isa"), CPUS)
-def test_cpuinfo_gives_the_name_and_the_features(
-    tmp_path: Path, cpuinfo: str, cpu: str, isa: tuple[str, ...]
-) -> None:
+def test_cpuinfo_gives_the_name_and_the_features(tmp_path: Path, cpuinfo: str, cpu: str, isa: tuple[str, ...]) -> None:
     seen = machine.describe(_write(tmp_path, {"proc/cpuinfo": cpuinfo}))
     assert (seen.cpu, seen.isa) == (cpu, isa)
 
@@ -410,12 +402,8 @@ SHORTFALLS = [
         ("amx_bf16", "amx_int8", "amx_tile"),
         id="AMX gained",
     ),
-    pytest.param(
-        ISA_A72, ISA_GRAVITON3, ("asimddp", "asimdhp", "bf16", "i8mm", "sve"), id="Cortex-A72 to Graviton 3"
-    ),
-    pytest.param(
-        ISA_GRAVITON3, ("asimd", "asimddp", "asimdhp"), ("bf16", "i8mm", "sve"), id="to an older ARM"
-    ),
+    pytest.param(ISA_A72, ISA_GRAVITON3, ("asimddp", "asimdhp", "bf16", "i8mm", "sve"), id="Cortex-A72 to Graviton 3"),
+    pytest.param(ISA_GRAVITON3, ("asimd", "asimddp", "asimdhp"), ("bf16", "i8mm", "sve"), id="to an older ARM"),
     pytest.param(ISA_AVX2, ISA_A72, ISA_AVX2, id="x86 to ARM"),
     pytest.param((*ISA_AVX2, "avx99"), ISA_AVX2, ("avx99",), id="a name of a newer version is lacking"),
     pytest.param(ISA_AVX2, (), ISA_AVX2, id="not known here: everything that was proved"),
@@ -441,9 +429,7 @@ def test_every_kernel_feature_matters_in_both_directions() -> None:
     ("override", "expected"),
     [
         pytest.param("fma,avx2", ("avx2", "fma"), id="the names come back sorted"),
-        pytest.param(
-            " i8mm , asimd,,i8mm", ("asimd", "i8mm"), id="spaces, repetitions and empty names are fine"
-        ),
+        pytest.param(" i8mm , asimd,,i8mm", ("asimd", "i8mm"), id="spaces, repetitions and empty names are fine"),
         pytest.param("", ISA_AVX2, id="empty means ask the CPU"),
         pytest.param("  ", ISA_AVX2, id="blank means ask the CPU"),
     ],
@@ -455,9 +441,7 @@ def test_edgeplm_isa_replaces_what_the_cpu_says(
     assert machine.isa_features(_write(tmp_path, {"proc/cpuinfo": XEON_AVX2})) == expected
 
 
-def test_an_unknown_name_in_edgeplm_isa_suggests_the_nearest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_name_in_edgeplm_isa_suggests_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPLM_ISA", "avx2,avx512vnni")
     with pytest.raises(BadInput, match=r"EDGEPLM_ISA 'avx512vnni'.*'avx512_vnni'"):
         machine.isa_features(tmp_path)
@@ -490,9 +474,7 @@ def test_macos_without_proc_asks_sysctl(tmp_path: Path, monkeypatch: pytest.Monk
     )
 
 
-def test_macos_gives_the_peak_in_bytes_and_linux_in_kib(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_macos_gives_the_peak_in_bytes_and_linux_in_kib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: SimpleNamespace(ru_maxrss=4096))
     monkeypatch.setitem(sys.modules, "resource", usage)
     monkeypatch.setattr(platform, "system", lambda: "Darwin")

@@ -136,9 +136,7 @@ def _ids_report(
     return worst_of(cell.name, reports)
 
 
-def _text_reports(
-    cell: TextCell, answered: Answered, expected: Expectation, tolerance: Tolerance
-) -> list[CellReport]:
+def _text_reports(cell: TextCell, answered: Answered, expected: Expectation, tolerance: Tolerance) -> list[CellReport]:
     texts = [" | ".join(item.values()) for item in cell.items]
     reports = []
     uses_types = "token_type_ids" in expected.reference.model.forward.inputs

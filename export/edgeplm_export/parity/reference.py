@@ -90,6 +90,4 @@ class Reference:
         prompt = self.model.prompts.get(self.model.default_prompt or "", "")
         texts = [prompt + item["text"] for item in items]
         pairs = [item["text_pair"] for item in items] if "text_pair" in items[0] else None
-        return self.model.tokenizer(
-            texts, pairs, truncation=True, max_length=self.model.max_length, **options
-        )
+        return self.model.tokenizer(texts, pairs, truncation=True, max_length=self.model.max_length, **options)

@@ -45,9 +45,7 @@ SHAPE_INPUTS = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "OneHot": 1, "Resi
 RANDOM_OPS = {"RandomNormal", "RandomUniform"}
 
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_SPARSE = map(tag_of, (1, 5, 11, 12, 15))
-NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = map(
-    tag_of, (1, 2, 3, 4, 5, 7)
-)
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = map(tag_of, (1, 2, 3, 4, 5, 7))
 VALUE_NAME = tag_of(1)
 ATTRIBUTE_NAME, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = map(tag_of, (1, 5, 6))
 ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = map(tag_of, (10, 11))
@@ -121,8 +119,7 @@ class GraphWalk:
         for output in outputs:
             if not any(output in known.names for known in scopes):
                 raise BadBundle(
-                    f"{self.name}: the output {shown(output)} of {where} is made by no node. "
-                    "Export the graph again."
+                    f"{self.name}: the output {shown(output)} of {where} is made by no node. Export the graph again."
                 )
         return fed, tuple(outputs)
 
@@ -159,15 +156,12 @@ class GraphWalk:
 
     def _twice(self, name: str, what: str) -> BadBundle:
         return BadBundle(
-            f"{self.name}: {what} have the same name {shown(name)}; each value may be made once. "
-            "Export it again."
+            f"{self.name}: {what} have the same name {shown(name)}; each value may be made once. Export it again."
         )
 
     def _sparse(self, where: str) -> BadBundle:
         # A sparse tensor of a few bytes becomes as large as its dims say.
-        return BadBundle(
-            f"{self.name}: {where} has a sparse tensor; only dense ones are allowed. Export it again."
-        )
+        return BadBundle(f"{self.name}: {where} has a sparse tensor; only dense ones are allowed. Export it again.")
 
     def _read_node(self, start: int, end: int) -> _Node:
         node = _Node()
@@ -186,9 +180,7 @@ class GraphWalk:
             elif tag == NODE_DOMAIN:
                 node.domain = text(value, after)
             if count > MAX_NODE_FIELDS:
-                raise MalformedWire(
-                    f"byte {start}: a node with more than {MAX_NODE_FIELDS} inputs and outputs"
-                )
+                raise MalformedWire(f"byte {start}: a node with more than {MAX_NODE_FIELDS} inputs and outputs")
         return node
 
     def _node(self, index: int, nodes: list[tuple[int, int]], node: _Node, scopes: tuple[Scope, ...]) -> None:

@@ -73,9 +73,7 @@ def scan_graph(data: bytes | memoryview, *, name: str, external_sizes: Mapping[s
     try:
         return _scan_model(WireReader(data), name, external_sizes)
     except MalformedWire as error:
-        raise BadBundle(
-            f"{name} is not an ONNX model, or is damaged: {error}. Copy the bundle again."
-        ) from None
+        raise BadBundle(f"{name} is not an ONNX model, or is damaged: {error}. Copy the bundle again.") from None
 
 
 def _looks_like(data: bytes | memoryview) -> str | None:
@@ -153,9 +151,7 @@ def _read_opset(reader: WireReader, start: int, end: int, name: str, opsets: dic
 def _check_opset(opsets: dict[str, int], name: str) -> None:
     version = opsets.get("")
     if version is None or version < 1:
-        raise BadBundle(
-            f"{name} names no opset of the default domain; 1 to {MAX_OPSET} are known. Export it again."
-        )
+        raise BadBundle(f"{name} names no opset of the default domain; 1 to {MAX_OPSET} are known. Export it again.")
     if version > MAX_OPSET:
         raise BadBundle(
             f"{name} has the opset {version}, and this version reads up to {MAX_OPSET}: it was made by a "

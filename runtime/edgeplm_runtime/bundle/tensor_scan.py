@@ -125,8 +125,7 @@ def check_tensor(tensor: Tensor, *, where: str, external_sizes: Mapping[str, int
     if tensor.data_type == STRING:
         if tensor.external is not None or tensor.raw_bytes is not None or tensor.strings != elements:
             raise BadBundle(
-                f"{where} has dims {dims}, so {elements} strings, and holds {tensor.strings}. "
-                "Export it again."
+                f"{where} has dims {dims}, so {elements} strings, and holds {tensor.strings}. Export it again."
             )
         return None
     bits = BITS.get(tensor.data_type)
@@ -166,9 +165,7 @@ def _most_elements(tensor: Tensor, bits: int) -> int:
     return tensor.typed_bytes * max(1, 8 // bits)
 
 
-def _check_external(
-    entries: dict[str, str], expected: int, where: str, external_sizes: Mapping[str, int]
-) -> str:
+def _check_external(entries: dict[str, str], expected: int, where: str, external_sizes: Mapping[str, int]) -> str:
     location = safe_location(entries.get("location", ""), where)
     size = external_sizes.get(location)
     if size is None:

@@ -71,9 +71,7 @@ class WireReader:
                     length, position = self._varint(position, end)
                 after = position + length
                 if after > end:
-                    raise MalformedWire(
-                        f"byte {position}: a field of {length} bytes, {end - position} are left"
-                    )
+                    raise MalformedWire(f"byte {position}: a field of {length} bytes, {end - position} are left")
                 yield tag, position, after
                 position = after
             elif wire_type == VARINT:
@@ -114,9 +112,7 @@ class WireReader:
         """The numbers of a fixed-width field; form is the struct letter, "f" or "d"."""
         width = struct.calcsize(form)
         if (end - start) % width:
-            raise MalformedWire(
-                f"byte {start}: {end - start} bytes are not a whole count of {width}-byte numbers"
-            )
+            raise MalformedWire(f"byte {start}: {end - start} bytes are not a whole count of {width}-byte numbers")
         return list(struct.unpack(f"<{(end - start) // width}{form}", self.data[start:end]))
 
     def _varint(self, position: int, end: int) -> tuple[int, int]:

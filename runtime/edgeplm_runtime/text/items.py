@@ -43,7 +43,9 @@ def _parts(row: Any, position: int) -> tuple[str, str | None]:
         return row, None
     if isinstance(row, Mapping):
         if extra := set(row) - {"text", "text_pair"}:
-            raise BadInput(f"input {position} has the unknown key(s) {sorted(map(str, extra))}; expected text, text_pair.")
+            raise BadInput(
+                f"input {position} has the unknown key(s) {sorted(map(str, extra))}; expected text, text_pair."
+            )
         text, pair = row.get("text"), row.get("text_pair")
         if not isinstance(text, str):
             raise BadInputType(f"input {position}: text is {type(text).__name__}; expected a string.")
@@ -52,6 +54,4 @@ def _parts(row: Any, position: int) -> tuple[str, str | None]:
         if "text_pair" in row and pair is None:
             raise BadInputType(f"input {position}: text_pair is None; leave the key out for a single text.")
         return text, pair
-    raise BadInputType(
-        f"input {position} is {type(row).__name__}; expected a string or {{'text': …, 'text_pair': …}}."
-    )
+    raise BadInputType(f"input {position} is {type(row).__name__}; expected a string or {{'text': …, 'text_pair': …}}.")

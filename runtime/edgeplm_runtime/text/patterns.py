@@ -66,9 +66,7 @@ def refuse_exponential_patterns(tokenizer_json: dict[str, Any], *, name: str) ->
 
 def _check_pattern(pattern: object, path: str, name: str) -> None:
     if not isinstance(pattern, str):
-        raise BadBundle(
-            f"{name}: {path} is {type(pattern).__name__}, a text is expected. Save the tokenizer again."
-        )
+        raise BadBundle(f"{name}: {path} is {type(pattern).__name__}, a text is expected. Save the tokenizer again.")
     shown = repr(pattern if len(pattern) <= 400 else pattern[:400] + "…")
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         raise BadBundle(
@@ -148,9 +146,7 @@ def _open_group(pattern: str, position: int, groups: list[_Group]) -> int:
         raise UnreadablePattern(f"which switches to the extended mode at {start}; that mode is not read")
     groups.append(
         # The absent operator (?~…) takes any text that does not hold its content: a repeat by itself.
-        _Group(
-            start=start, atomic=pattern.startswith("?>", position), repeats=pattern.startswith("?~", position)
-        )
+        _Group(start=start, atomic=pattern.startswith("?>", position), repeats=pattern.startswith("?~", position))
     )
     if flags:
         # The closing parenthesis of (?i) is left to close the group just opened.

@@ -74,9 +74,7 @@ class Tokenizer:
                     f"input {item.position} is longer than the model's {self.spec.max_length} tokens, "
                     "and truncation=False refuses to cut it. Shorten or split the text."
                 )
-            found.append(
-                Encoded(ids=encoding.ids, type_ids=encoding.type_ids, truncated=truncated, source=encoding)
-            )
+            found.append(Encoded(ids=encoding.ids, type_ids=encoding.type_ids, truncated=truncated, source=encoding))
         return found
 
     def _sequence(self, item: Item) -> str | tuple[str, str]:

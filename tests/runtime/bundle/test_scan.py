@@ -235,9 +235,7 @@ FAULTS: dict[str, Fault] = {
     "too many nodes": (lambda: nodes_without_end(MAX_NODES + 1), "more than 200000 nodes and initializers"),
     # names and order
     "a cycle": (
-        lambda: model(
-            [node("Add", ["x", "b"], ["a"]), node("Relu", ["a"], ["b"]), node("Relu", ["b"], ["y"])]
-        ),
+        lambda: model([node("Add", ["x", "b"], ["a"]), node("Relu", ["a"], ["b"]), node("Relu", ["b"], ["y"])]),
         "make a' .*reads 'b'.*cycle",
     ),
     "a node that reads its own output": (lambda: one_op("Add", "x", "y"), "reads 'y'.*cycle"),
@@ -282,9 +280,7 @@ FAULTS: dict[str, Fault] = {
         "elements",
     ),
     "a bomb from typed integers": (
-        lambda: made(
-            "ConstantOfShape", ["n"], helper.make_tensor("n", TensorProto.INT64, [2], [2**20, 2**20])
-        ),
+        lambda: made("ConstantOfShape", ["n"], helper.make_tensor("n", TensorProto.INT64, [2], [2**20, 2**20])),
         "makes a tensor",
     ),
     "an expanded bomb": (lambda: made("Expand", ["x", "n"], numbers("n", [1, HUGE])), r"\(Expand\) makes"),

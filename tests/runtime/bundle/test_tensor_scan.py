@@ -65,10 +65,7 @@ def packed_dims() -> bytes:
 
 def _field(number: int, content: bytes) -> bytes:
     length = len(content)
-    return (
-        bytes([number << 3 | 2, *(length >> shift & 127 | 128 for shift in (0, 7, 14)), length >> 21])
-        + content
-    )
+    return bytes([number << 3 | 2, *(length >> shift & 127 | 128 for shift in (0, 7, 14)), length >> 21]) + content
 
 
 FAULTS: dict[str, tuple[Callable[[], Any], str]] = {

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from edgeplm_runtime.bundle.manifest import Manifest
+from edgeplm_runtime.bundle.manifest import Manifest, ParitySummary
 
 
 def card(manifest: Manifest, sizes: dict[str, int]) -> str:
     """The card as Markdown; `sizes` gives each variant's bytes."""
     rows = "\n".join(
-        f"| {v.name} | {v.scheme} | {sizes[v.name] / 1e6:.1f} MB | {v.parity.max_abs_error:.2g} | "
-        f"{_figure(v.parity.min_cosine)} | {_figure(v.parity.mean_cosine)} | {_figure(v.parity.argmax_agreement)} | {v.parity.batch_drift:.2g} |"
-        for v in manifest.variants
+        f"| {v.name} | {v.scheme} | {sizes[v.name] / 1e6:.1f} MB | {_figures(v.parity)} |" for v in manifest.variants
     )
-    name = manifest.checkpoint.name.rstrip("/").rpartition("/")[2]
+    checkpoint = manifest.checkpoint
+    name = checkpoint.name.rstrip("/").rpartition("/")[2]
     return f"""---
 library_name: edgeplm
 pipeline_tag: {manifest.task}
@@ -20,9 +19,10 @@ tags: [onnx, edgeplm, transformers.js]
 ---
 # {name}, as an EdgePLM bundle
 
-Task: {manifest.task}. Made from the checkpoint `{name}` ({manifest.checkpoint.architecture or manifest.checkpoint.model_type})
-with edgeplm {manifest.tools["edgeplm"]}. Every variant was run by the device engine, without torch, and compared with
-PyTorch on {manifest.variants[0].parity.cells} cells of batches, lengths and texts (`proof/parity.json`); the worst figures:
+Task: {manifest.task}. Made from the checkpoint `{name}` ({checkpoint.architecture or checkpoint.model_type}) with
+edgeplm {manifest.tools["edgeplm"]}. Every variant was run by the device engine, without torch, and compared with
+PyTorch on {manifest.variants[0].parity.cells} cells of batches, lengths and texts (`proof/parity.json`).
+The worst figures:
 
 | variant | scheme | size | max abs error | min cosine | mean cosine | argmax agreement | drift in a batch |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -33,9 +33,11 @@ Run it:
     pip install 'edgeplm[cpu]'
     edgeplm run . "a text"
 
-Texts are cut at {manifest.text.max_length} tokens. `edgeplm verify .` checks every file; `edgeplm.json` is the manifest.
+Texts are cut at {manifest.text.max_length} tokens. `edgeplm verify .` checks every file against `edgeplm.json`.
 """
 
 
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6f}"
+def _figures(parity: ParitySummary) -> str:
+    shares = [parity.min_cosine, parity.mean_cosine, parity.argmax_agreement]
+    middle = ["–" if share is None else f"{share:.6f}" for share in shares]
+    return " | ".join([f"{parity.max_abs_error:.2g}", *middle, f"{parity.batch_drift:.2g}"])

@@ -142,7 +142,7 @@ def _claim(folder: Path, out: Path) -> int:
         except BlockingIOError:
             os.close(lock)
             raise CannotWrite(
-                f"another export is writing to {out} right now. Wait for it, or choose another folder."
+                f"another export is writing to {out} now. Wait for it, or choose another folder."
             ) from None
         if not folder.exists() or os.fstat(lock).st_ino != folder.stat().st_ino:
             os.close(lock)  # the other export finished in between and renamed the folder away

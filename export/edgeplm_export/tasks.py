@@ -85,7 +85,7 @@ def _load(checkpoint: Checkpoint, family: Family, auto_class: Any, *, unused: tu
     if missing:
         raise BadCheckpoint(
             f"{checkpoint.name} ({checkpoint.architecture}) has no weights for {len(missing)} tensor(s) that this task "
-            f"needs ({', '.join(missing[:3])}): they would be random. Fine-tune it for the task, or name another --task."
+            f"needs ({', '.join(missing[:3])}): they would be random. Fine-tune it first, or name another --task."
         )
     if getattr(model.config, "is_encoder_decoder", False):
         raise BadCheckpoint(f"{checkpoint.name} is an encoder-decoder; this version exports encoders only.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +13,11 @@ class Family:
 
     `model_type` as config.json names it. `attention`: the attention implementation to trace; "eager" gives
     the form that the fusion recognizes, None leaves the model's own. `fuses_attention`: how many attention
-    operators one layer should become, 0 where no fusion knows the form. `positions_after_padding`: position
-    ids start after the padding id, so that the position table has fewer usable rows.
+    operators one layer should become, 0 where no fusion knows the form. `position_offset` gives, for a
+    config, the rows at the start of the position table that no token uses.
     """
 
     model_type: str
     attention: str | None = "eager"
     fuses_attention: int = 0
-    positions_after_padding: bool = False
-
-    def position_offset(self, config: Any) -> int:
-        """Rows at the start of the position table that no token uses."""
-        return int(config.pad_token_id) + 1 if self.positions_after_padding else 0
+    position_offset: Callable[[Any], int] = lambda config: 0

@@ -1,6 +1,6 @@
-"""MPNet: positions counted from the padding id on; its relative bias is known to no attention fusion here."""
+"""MPNet: positions start after a padding index that is 1 whatever the config says; its relative bias is not fused."""
 
 from edgeplm_export.families._family import Family
 
 
-FAMILIES = (Family(model_type="mpnet", positions_after_padding=True),)
+FAMILIES = (Family(model_type="mpnet", position_offset=lambda config: 2),)

@@ -1,0 +1,148 @@
+"""Tiny random checkpoints, made on the spot: for tests and for trying a family without a download.
+
+They are real folders (config, safetensors, tokenizer), seconds to export, and mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+import transformers
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+
+WORDS = [
+    "the",
+    "a",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "it",
+    "you",
+    "that",
+    "he",
+    "was",
+    "for",
+    "on",
+    "are",
+    "with",
+    "as",
+    "I",
+    "his",
+    "they",
+    "be",
+    "at",
+    "one",
+    "have",
+    "this",
+    "film",
+    "good",
+    "bad",
+]
+
+
+def make_toy(
+    folder: Path,
+    model_type: str,
+    *,
+    head: str = "ForSequenceClassification",
+    labels: tuple[str, ...] = ("NEGATIVE", "POSITIVE"),
+    problem_type: str | None = None,
+    seed: int = 0,
+    **config: Any,
+) -> Path:
+    """Write a random checkpoint of two layers × 32 into `folder`, and give the folder.
+
+    `head` is the ending of the class after the family's name ("Model" for the bare encoder); further keywords
+    go into the config.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer()
+    rows = tokenizer.get_vocab_size()
+    settings: dict[str, Any] = {
+        "vocab_size": rows,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+        "problem_type": problem_type,
+        **config,
+    }
+    if model_type == "xlnet":  # it has no limit of length, and refuses to be given one
+        del settings["max_position_embeddings"]
+    torch.manual_seed(seed)
+    loaded = transformers.AutoConfig.for_model(model_type, **settings)
+    auto = transformers.AutoModel if head == "Model" else transformers.AutoModelForSequenceClassification
+    model = auto.from_config(loaded).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4.0)  # random weights of the usual scale give nearly equal logits for every text
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "model_max_length": 64,
+                "model_input_names": ["input_ids", "attention_mask", "token_type_ids"],
+                "pad_token": "[PAD]",
+                "unk_token": "[UNK]",
+                "cls_token": "[CLS]",
+                "sep_token": "[SEP]",
+                "mask_token": "[MASK]",
+            }
+        ),
+        encoding="utf-8",
+    )
+    return folder
+
+
+def add_sentence_modules(folder: Path, pooling: str = "mean", *, dimension: int = 32, normalize: bool = True) -> Path:
+    """Turn a bare toy encoder into a sentence-transformers checkpoint with that pooling mode."""
+    rows = ["Transformer", "Pooling"] + (["Normalize"] if normalize else [])
+    modules = [
+        {
+            "idx": i,
+            "name": str(i),
+            "path": "" if not i else f"{i}_{name}",
+            "type": f"sentence_transformers.models.{name}",
+        }
+        for i, name in enumerate(rows)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps({"embedding_dimension": dimension, "pooling_mode": pooling, "include_prompt": True}),
+        encoding="utf-8",
+    )
+    if normalize:
+        (folder / "2_Normalize").mkdir(exist_ok=True)
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48}), encoding="utf-8")
+    return folder
+
+
+def _tokenizer() -> tokenizers.Tokenizer:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = special + WORDS + letters + [f"##{letter}" for letter in letters]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    tokenizer.add_special_tokens(special)
+    return tokenizer

@@ -15,36 +15,9 @@ import transformers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 
-WORDS = [
-    "the",
-    "a",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
-    "it",
-    "you",
-    "that",
-    "he",
-    "was",
-    "for",
-    "on",
-    "are",
-    "with",
-    "as",
-    "I",
-    "his",
-    "they",
-    "be",
-    "at",
-    "one",
-    "have",
-    "this",
-    "film",
-    "good",
-    "bad",
-]
+WORDS = (
+    "the a of and to in is it you that he was for on are with as I his they be at one have this film good bad"
+).split()
 
 
 def make_toy(
@@ -94,6 +67,7 @@ def make_toy(
             {
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "model_max_length": 64,
+                "padding_side": "left" if model_type == "xlnet" else "right",
                 "model_input_names": ["input_ids", "attention_mask", "token_type_ids"],
                 "pad_token": "[PAD]",
                 "unk_token": "[UNK]",

@@ -6,22 +6,29 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console that respects NO_COLOR, pipes and narrow terminals; a pipe gets lines that are not cut."""
+    from rich.console import Console  # not needed for JSON, and 10 MB
+
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
 def table(title: str, *columns: str) -> Table:
     """An empty table; what a column's cells hold is escaped by the caller's use of plain strings."""
+    from rich.table import Table
+
     made = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
@@ -38,10 +45,11 @@ def print_json(value: Any) -> None:
 def steps() -> Iterator[Callable[[str], None]]:
     """A function that says each step of long work on stderr: a spinner on a terminal, lines elsewhere."""
     quiet = bool(click.get_current_context().find_root().obj.get("quiet"))
-    screen = console(stderr=True)
     if quiet:
         yield lambda message: None
-    elif screen.is_terminal:
+        return
+    screen = console(stderr=True)
+    if screen.is_terminal:
         with screen.status("") as status:
 
             def show(message: str) -> None:

@@ -10,7 +10,6 @@ import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +58,8 @@ def onnxruntime_module() -> Any:
 
 def installed_distributions() -> list[str]:
     """The distributions of ONNX Runtime that are installed; more than one overwrite each other."""
+    from importlib import metadata  # reads e-mail headers and zip files: only for messages
+
     found = []
     for name in DISTRIBUTIONS:
         try:

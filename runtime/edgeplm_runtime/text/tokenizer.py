@@ -43,17 +43,14 @@ class Tokenizer:
     def __init__(self, path: Path, spec: TextInput) -> None:
         """Read tokenizer.json. Raises BadBundle when it is damaged or hostile."""
         data = path.read_bytes()
-        try:
-            refuse_exponential_patterns(json.loads(data), name=path.name)
-        except (ValueError, RecursionError) as error:
-            raise BadBundle(f"{path} is not a readable tokenizer: {error}.") from None
         self.spec = spec
         self._path = path
-        self._whole = self._load(data)
-        self._whole.no_truncation()
-        self._cut = self._load(data)
+        _check_patterns(data, path)
+        self._tokenizer = self._guarded(tokenizers.Tokenizer.from_buffer, data)
+        # The file may pad and cut every text on its own (sentence-transformers saves it so): the spec decides.
+        self._tokenizer.no_padding()
         self._guarded(
-            self._cut.enable_truncation,
+            self._tokenizer.enable_truncation,
             max_length=spec.max_length,
             strategy="longest_first",
             direction=spec.truncation_side,
@@ -65,7 +62,7 @@ class Tokenizer:
         Raises BadInput with `truncation=False` when a text is too long, and for lone surrogates.
         """
         pairs = [self._sequence(item) for item in items]
-        encodings = self._guarded(self._cut.encode_batch, pairs)
+        encodings = self._guarded(self._tokenizer.encode_batch, pairs)
         found = []
         for item, encoding in zip(items, encodings, strict=True):
             truncated = bool(encoding.overflowing)
@@ -102,16 +99,11 @@ class Tokenizer:
             if cut <= 0:
                 break
             start = text[:cut]
-            if len(self._guarded(self._whole.encode, start).ids) > 2 * self.spec.max_length + 16:
+            encoding = self._guarded(self._tokenizer.encode, start)
+            if sum(len(part.ids) for part in (encoding, *encoding.overflowing)) > 2 * self.spec.max_length + 16:
                 return start
             size *= 4
         return text
-
-    def _load(self, data: bytes) -> tokenizers.Tokenizer:
-        tokenizer = self._guarded(tokenizers.Tokenizer.from_buffer, data)
-        # The file may pad and cut every text on its own (sentence-transformers saves it so): the spec decides.
-        tokenizer.no_padding()
-        return tokenizer
 
     def _guarded(self, function, *args, **kwargs):  # type: ignore[no-untyped-def]
         """Call into the Rust library; its panics, which are not Exceptions, become BadBundle."""
@@ -124,3 +116,13 @@ class Tokenizer:
             if isinstance(error, Exception) or type(error).__name__ == "PanicException":
                 raise BadBundle(f"{self._path} fails in the tokenizer library: {str(error)[:300]}") from None
             raise
+
+
+def _check_patterns(data: bytes, path: Path) -> None:
+    """Refuse regular expressions that can take exponential time; a file without any is not parsed for it."""
+    if b'"Regex"' not in data:
+        return
+    try:
+        refuse_exponential_patterns(json.loads(data), name=path.name)
+    except (ValueError, RecursionError) as error:
+        raise BadBundle(f"{path} is not a readable tokenizer: {error}.") from None

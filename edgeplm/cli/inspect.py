@@ -1,0 +1,75 @@
+"""edgeplm inspect"""
+
+from __future__ import annotations
+
+import click
+
+from edgeplm.cli._output import console, print_json, table
+
+
+@click.command()
+@click.argument("bundle", type=click.Path())
+@click.option("--provider", default="auto", show_default=True, help="Ask what would run on this provider.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest and the choice as JSON.")
+def command(bundle: str, provider: str, as_json: bool) -> None:
+    """Show what BUNDLE holds, which variant would run here, and why not the others. Opens no graph."""
+    from rich.markup import escape
+
+    from edgeplm.cli._reports import figure
+    from edgeplm_runtime.bundle.reader import open_bundle
+    from edgeplm_runtime.engine import inspect_candidates
+    from edgeplm_runtime.machine import describe, isa_shortfall
+
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    found = inspect_candidates(opened, provider=provider)
+    here = describe().isa
+    recheck = {c.variant.name: isa_shortfall(c.variant.isa, here) for c in found}
+    if as_json:
+        choice = [
+            {"variant": c.variant.name, "reason": c.reason, "canary_because": recheck[c.variant.name]} for c in found
+        ]
+        print_json({"manifest": opened.document, "candidates": choice})
+        return
+    screen = console()
+    text, checkpoint = manifest.text, manifest.checkpoint
+    facts = table("", "", "")
+    facts.show_header = False
+    revision = f" at {checkpoint.revision}" if checkpoint.revision else ""
+    for key, value in (
+        ("bundle", f"{opened.root}, format {manifest.format_version}"),
+        ("task", manifest.task),
+        ("checkpoint", f"{checkpoint.name}{revision} ({checkpoint.architecture or checkpoint.model_type})"),
+        ("labels", ", ".join(manifest.labels) if manifest.labels else ""),
+        ("dimension", str(manifest.dimension or "")),
+        ("max tokens", str(text.max_length)),
+        ("pairs of texts", text.pairs),
+        ("prompts", ", ".join(f"{name}: {prompt!r}" for name, prompt in text.prompts.items() if prompt)),
+        ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
+        ("proved on", f"{manifest.machine.cpu} ({', '.join(manifest.machine.isa)})"),
+    ):
+        if value:
+            facts.add_row(key, escape(value))
+    screen.print(facts)
+    made = table("", "variant", "scheme", "size", "max abs error", "min cosine", "argmax", "drift", "here")
+    for position, candidate in enumerate(found):
+        v = candidate.variant
+        size = sum(manifest.files[name].size for name in v.files)
+        because = f"re-checked: {', '.join(recheck[v.name])}" if recheck[v.name] else "yes"
+        made.add_row(
+            v.name,
+            v.scheme,
+            f"{size / 1e6:.1f} MB",
+            f"{v.parity.max_abs_error:.2g}",
+            figure(v.parity.min_cosine),
+            figure(v.parity.argmax_agreement),
+            f"{v.parity.batch_drift:.2g}",
+            escape(candidate.reason or (f"{because}, the first choice" if position == 0 else because)),
+        )
+    screen.print(made)
+    fused = table("", "variant", "exporter", "opset", "optimization", "fused", "expected")
+    for v in manifest.variants:
+        for name, entry in v.optimizations.items():
+            expected = "–" if entry.expected is None else str(entry.expected)
+            fused.add_row(v.name, v.exporter, str(v.opset), name, str(entry.fused), expected)
+    screen.print(fused)

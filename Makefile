@@ -92,12 +92,10 @@ assets: venv ## Build the real checkpoints and data into $EDGEPLM_ASSETS (defaul
 	fi
 
 bench: venv ## Run every benchmark in turn: a table on the screen, a JSON under benchmarks/results
-	@$(WITH_ASSETS); found=0; \
-	for script in benchmarks/[a-z]*.py; do \
-		[ -f "$$script" ] || continue; \
-		found=1; echo "bench: $$script"; $(BIN)/python "$$script" || exit 1; \
-	done; \
-	[ $$found = 1 ] || echo "bench: no script in benchmarks/"
+	@$(WITH_ASSETS); for script in benchmarks/[a-z]*.py; do \
+		name=$$(basename "$$script" .py); \
+		echo "bench: $$name"; $(BIN)/python -m "benchmarks.$$name" || exit 1; \
+	done
 
 wheel: venv ## Build the sdist and the wheel into dist/
 	@echo "wheel: building into dist/"

@@ -79,7 +79,7 @@ def _ask_onnxruntime(architecture: str) -> tuple[dict[str, Any] | None, list[str
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False)
     if done.returncode == CRASHED_BY_CPU:
         return None, [
-            f"ONNX Runtime crashed with an illegal instruction: this wheel was not built for this CPU ({architecture}). "
+            f"ONNX Runtime crashed with an illegal instruction: its wheel is not for this CPU ({architecture}). "
             "Try an older version (pip install 'onnxruntime<1.21' on a Cortex-A72), or build it for this machine."
         ]
     if done.returncode != 0:

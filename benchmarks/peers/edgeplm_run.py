@@ -1,0 +1,24 @@
+"""BUNDLE VARIANT TEXTS OUT THREADS: embed with EdgePLM; prints seconds and peak bytes."""
+
+import json
+import sys
+import time
+import warnings
+
+import numpy as np
+
+from edgeplm_runtime.engine import load
+from edgeplm_runtime.machine import peak_rss_bytes
+
+
+warnings.simplefilter("ignore")
+bundle, variant, texts_path, out, threads = sys.argv[1:]
+with open(texts_path, encoding="utf-8") as file:
+    texts = json.load(file)
+engine = load(bundle, variant, threads=int(threads))
+engine(texts[:8])
+start = time.perf_counter()
+vectors = engine(texts)
+seconds = time.perf_counter() - start
+np.save(out, vectors)
+print(seconds, peak_rss_bytes())

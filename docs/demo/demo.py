@@ -31,9 +31,8 @@ def run(*arguments: str | Path) -> int:
     """Show a command as a person would type it, and run it."""
     words = [str(word.relative_to(ROOT) if isinstance(word, Path) else word) for word in arguments]
     print("$ " + " ".join(word if " " not in word else f'"{word}"' for word in words), flush=True)
-    return subprocess.run(
-        [sys.executable, *(words if words[0] != "edgeplm" else ["-m", *words])], check=False
-    ).returncode
+    module = ["-m"] if words[0] == "edgeplm" else []
+    return subprocess.run([sys.executable, *module, *words], check=False, cwd=ROOT).returncode
 
 
 def fetch(checkpoint: Path) -> None:

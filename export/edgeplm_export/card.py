@@ -11,7 +11,8 @@ def card(manifest: Manifest, sizes: dict[str, int]) -> str:
         f"| {v.name} | {v.scheme} | {sizes[v.name] / 1e6:.1f} MB | {_figures(v.parity)} |" for v in manifest.variants
     )
     checkpoint = manifest.checkpoint
-    name = checkpoint.name.rstrip("/").rpartition("/")[2]
+    # A folder may have any name; in the card it stands on one line, and between backticks.
+    name = " ".join(checkpoint.name.replace("`", "'").split())
     return f"""---
 library_name: edgeplm
 pipeline_tag: {manifest.task}

@@ -13,6 +13,17 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json", "*/*
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
+CACHED = re.compile(r"models--(.+)")
+
+
+def cached_name(folder: Path) -> tuple[str, str | None]:
+    """The hub id and the commit of a folder in a hub cache; the folder's own name and None for any other."""
+    whole = folder.resolve()
+    if whole.parent.name == "snapshots" and (found := CACHED.fullmatch(whole.parent.parent.name)):
+        return found[1].replace("--", "/"), whole.name
+    return whole.name, None
+
+
 def download(source: str, *, revision: str | None) -> Path:
     """The folder in the hub cache that holds this checkpoint. Raises BadCheckpoint: no such id, no network."""
     if not HUB_ID.fullmatch(source):

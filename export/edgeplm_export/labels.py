@@ -12,11 +12,12 @@ def read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
     """Names from id2label, or LABEL_0 … with a warning. Raises BadCheckpoint for gaps, doubles, contradictions."""
     raw = checkpoint.config.get("id2label")
     if not raw:
-        count = int(checkpoint.config.get("num_labels") or len(checkpoint.config.get("label2id") or ()) or 2)
+        given = checkpoint.config.get("num_labels")
+        count = given if isinstance(given, int) and given > 0 else 2  # transformers' default, too
         warnings.warn(f"{checkpoint.name} names no labels (id2label); they become LABEL_0 …", stacklevel=2)
         return tuple(f"LABEL_{i}" for i in range(count))
     try:
-        names = {int(key): str(value) for key, value in raw.items()}
+        names = {int(key): value for key, value in raw.items()}
     except (ValueError, AttributeError):
         raise BadCheckpoint(f"{checkpoint.name}: id2label in config.json is not a map from numbers to names.") from None
     if sorted(names) != list(range(len(raw))):
@@ -25,10 +26,14 @@ def read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
             "each once. A wrong order would give every answer a wrong name."
         )
     ordered = tuple(names[i] for i in range(len(names)))
+    if strange := [name for name in ordered if not isinstance(name, str)]:
+        raise BadCheckpoint(f"{checkpoint.name}: id2label in config.json names a label {strange[0]!r}; give it a text.")
     if len(set(ordered)) != len(ordered):
         twice = next(name for name in ordered if ordered.count(name) > 1)
         raise BadCheckpoint(f"{checkpoint.name}: id2label in config.json gives the name {twice!r} to two ids.")
     back = checkpoint.config.get("label2id")
-    if back and {str(k): int(v) for k, v in back.items()} != {name: i for i, name in enumerate(ordered)}:
+    # A number may be written as a text; anything else is no id.
+    given = {name: str(i) for name, i in back.items()} if isinstance(back, dict) else {}
+    if back and given != {name: str(i) for i, name in enumerate(ordered)}:
         raise BadCheckpoint(f"{checkpoint.name}: label2id and id2label in config.json contradict each other.")
     return ordered

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from edgeplm_export.checkpoint import Checkpoint
+from edgeplm_export.families import Family
 from edgeplm_runtime.errors import BadCheckpoint
 
 
@@ -58,12 +60,53 @@ class TorchModel:
     pairs: Literal["optional", "required", "refused"] = "optional"
 
 
+def load_pretrained(
+    checkpoint: Checkpoint, family: Family, auto_class: Any, *, unused: tuple[str, ...]
+) -> tuple[Any, Any]:
+    """Model and tokenizer. `unused`: parts whose weights may be missing, since the graph does not use them.
+
+    Raises BadCheckpoint: not loadable, an encoder-decoder, weights missing.
+    """
+    common = {"trust_remote_code": checkpoint.trust_remote_code, "local_files_only": True}
+    attention = {"attn_implementation": family.attention} if family.attention else {}
+    try:
+        model, info = auto_class.from_pretrained(
+            str(checkpoint.path),
+            output_loading_info=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            **attention,
+            **common,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(checkpoint.path), **common)
+    except Exception as error:  # of many libraries, that have no other common class
+        raise BadCheckpoint(f"{checkpoint.name} cannot be loaded by transformers: {error}") from None
+    except BaseException as error:  # the tokenizer library panics with a class that is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        raise BadCheckpoint(f"{checkpoint.name}: tokenizer.json fails in the tokenizer library: {error}") from None
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise BadCheckpoint(f"{checkpoint.name} is an encoder-decoder; this version exports encoders only.")
+    missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in unused))
+    if missing:
+        raise BadCheckpoint(
+            f"{checkpoint.name} ({checkpoint.architecture}) has no weights for {len(missing)} tensor(s) that this task "
+            f"needs ({', '.join(missing[:3])}): they would be random. Fine-tune it first, or name another --task."
+        )
+    return model.eval(), tokenizer
+
+
 def fast_tokenizer(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
     """The tokenizer, when the device can do the same: one that the tokenizers library runs."""
     if not getattr(tokenizer, "is_fast", False):
         raise BadCheckpoint(
             f"{name}: its tokenizer {type(tokenizer).__name__} exists only as Python code and could not be converted "
             "to a tokenizer.json. Convert it with transformers (convert_slow_tokenizer) and save it beside the weights."
+        )
+    if tokenizer.pad_token_id is None:
+        raise BadCheckpoint(
+            f"{name}: its tokenizer names no padding token, which a batch of texts needs. Set pad_token in "
+            "tokenizer_config.json to the one that it was trained with."
         )
     return tokenizer  # type: ignore[no-any-return]
 

@@ -1,12 +1,17 @@
 """Write a bundle whole or not at all: beside its place first, renamed at the end.
 
 A killed export leaves only a hidden `.NAME.partial` folder, which the next export to the same place clears.
+An older bundle in the place is exchanged for the new one in a single step where the kernel and the file system
+can (renameat2); elsewhere there is a moment without any, and a kill in it is mended by the next export.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -17,8 +22,8 @@ import msgspec
 
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
-from edgeplm_runtime.bundle.reader import entry_of
-from edgeplm_runtime.errors import BadInput, CannotWrite
+from edgeplm_runtime.bundle.reader import entry_of, open_bundle
+from edgeplm_runtime.errors import BadBundle, BadInput, CannotWrite
 
 
 # What other libraries read beside the graphs, as the checkpoint has it.
@@ -43,34 +48,52 @@ COPIED = (
 WORK = ".work"  # intermediate graphs; gone before the bundle is renamed into place
 
 
+NAME_LIMIT_BYTES = 255  # of Linux's file systems
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
+
+
 @contextlib.contextmanager
-def staging(out: Path, *, needed_bytes: int) -> Iterator[Path]:
+def staging(out: Path, *, keep: Path, needed_bytes: int) -> Iterator[Path]:
     """A folder beside `out`; when the block ends well it becomes `out`, otherwise it is removed.
 
-    Raises BadInput (`out` is something else than a bundle), CannotWrite (no permission, no space, another export
-    at work there).
+    `keep` is the checkpoint, which may not lie inside a bundle that is replaced. Raises BadInput (`out` is
+    something else than a bundle), CannotWrite (no permission, no space, another export at work there).
     """
-    out = Path(os.path.abspath(out))
+    if "\0" in str(out):
+        raise BadInput("the bundle's place holds a NUL character. Choose another name.")
     with _writing(out):
-        _check_place(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(out.parent).free
-        if free < needed_bytes:
-            raise CannotWrite(
-                f"{out.parent} has {free / 2**20:.0f} MB free; this export needs about {needed_bytes / 2**20:.0f} MB."
-            )
-        folder = out.parent / f".{out.name}.partial"
-        lock = _claim(folder, out)
+        # A link to a folder stays: the folder behind it is replaced.
+        out = Path(os.path.realpath(out) if out.is_dir() else os.path.abspath(out))
+        _check_place(out, keep)
+        made = _make_parents(out.parent)
         try:
-            (folder / WORK).mkdir()
-            yield folder
-            shutil.rmtree(folder / WORK)
-            _publish(folder, out)
+            yield from _staged(out, needed_bytes)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
             raise
-        finally:
-            os.close(lock)
+
+
+def _staged(out: Path, needed_bytes: int) -> Iterator[Path]:
+    free = shutil.disk_usage(out.parent).free
+    if free < needed_bytes:
+        raise CannotWrite(
+            f"{out.parent} has {free / 2**20:.0f} MB free; this export needs about {needed_bytes / 2**20:.0f} MB."
+        )
+    folder = _beside(out, "partial")
+    lock = _claim(folder, out)
+    try:
+        _recover(out)
+        (folder / WORK).mkdir()
+        yield folder
+        shutil.rmtree(folder / WORK)
+        _publish(folder, out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
 
 
 def copy_checkpoint_files(checkpoint: Checkpoint, folder: Path, graphs: Iterable[str]) -> None:
@@ -78,13 +101,10 @@ def copy_checkpoint_files(checkpoint: Checkpoint, folder: Path, graphs: Iterable
     for name in COPIED:
         if (checkpoint.path / name).is_file():
             shutil.copyfile(checkpoint.path / name, folder / name)
-    if checkpoint.is_sentence_transformer:
-        rows = msgspec.json.decode((checkpoint.path / "modules.json").read_bytes())
-        for part in {str(row["path"]) for row in rows if row["path"]}:
-            (folder / part).mkdir(parents=True, exist_ok=True)
-            for name in ("config.json", "model.safetensors"):
-                if (checkpoint.path / part / name).is_file():
-                    shutil.copyfile(checkpoint.path / part / name, folder / part / name)
+    for row in checkpoint.modules:
+        (folder / row.folder).mkdir(parents=True, exist_ok=True)
+    for file in checkpoint.module_files():
+        shutil.copyfile(file, folder / file.relative_to(checkpoint.path))
     config: dict[str, Any] = dict(checkpoint.config)
     external = {Path(name).name: 1 for name in graphs}
     config["transformers.js_config"] = {"use_external_data_format": external}
@@ -121,22 +141,63 @@ def _writing(out: Path) -> Iterator[None]:
         raise
     except OSError as error:
         place = error.filename or out
-        raise CannotWrite(f"{place} cannot be written: {error.strerror or error}. Nothing was left in {out}.") from None
+        raise CannotWrite(
+            f"{place} cannot be written: {error.strerror or error}. {out} is as it was, and nothing was left beside it."
+        ) from None
 
 
-def _check_place(out: Path) -> None:
-    if out.is_dir():
-        if any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-            raise BadInput(f"{out} exists, is not empty and is not a bundle. Choose another folder, or remove it.")
-    elif out.exists() or out.is_symlink():
-        raise BadInput(f"{out} exists and is not a folder. Choose another place for the bundle.")
+def _check_place(out: Path, keep: Path) -> None:
+    if not out.is_dir():
+        if out.exists() or out.is_symlink():
+            raise BadInput(f"{out} exists and is not a folder. Choose another place for the bundle.")
+        return
+    if os.path.ismount(out):
+        raise BadInput(f"{out} is a mount point, which cannot be replaced. Name a folder inside it.")
+    if keep.resolve().is_relative_to(out) and (out / MANIFEST_NAME).exists():
+        raise BadInput(f"the checkpoint {keep} lies in {out}, which would be replaced. Choose another folder.")
+    if not any(out.iterdir()):
+        return
+    if not (out / MANIFEST_NAME).is_file():
+        raise BadInput(f"{out} exists, is not empty and is not a bundle. Choose another folder, or remove it.")
+    if strange := _strangers(out):
+        shown = ", ".join(strange[:3]) + (" …" if len(strange) > 3 else "")
+        raise BadInput(
+            f"{out} is a bundle, but holds more than that ({shown}), which would be lost. Move it away, or choose "
+            "another folder."
+        )
+
+
+def _strangers(out: Path) -> list[str]:
+    """What an old bundle's folder holds that is no part of the bundle. Raises BadInput: no readable manifest."""
+    try:
+        return open_bundle(out).extra_files()
+    except BadBundle as error:
+        raise BadInput(
+            f"{out} holds an {MANIFEST_NAME} that cannot be read, so it is not replaced. Choose another folder, or "
+            f"remove it. ({error})"
+        ) from None
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Make the folders that are missing, and give them, the innermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _beside(out: Path, ending: str) -> Path:
+    name = f".{out.name}.{ending}"
+    if len(os.fsencode(name)) > NAME_LIMIT_BYTES:
+        name = f".{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:32]}.{ending}"
+    return out.parent / name
 
 
 def _claim(folder: Path, out: Path) -> int:
     """Make the staging folder and lock it; the lock ends with the process, so a killed export blocks nobody."""
     while True:
         folder.mkdir(exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
+        # What lies in it is deleted: never what a link leads to.
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -144,12 +205,20 @@ def _claim(folder: Path, out: Path) -> int:
             raise CannotWrite(
                 f"another export is writing to {out} now. Wait for it, or choose another folder."
             ) from None
-        if not folder.exists() or os.fstat(lock).st_ino != folder.stat().st_ino:
+        if not folder.exists() or os.fstat(lock).st_ino != folder.lstat().st_ino:
             os.close(lock)  # the other export finished in between and renamed the folder away
             continue
         for leftover in folder.iterdir():  # of an export that was killed
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         return lock
+
+
+def _recover(out: Path) -> None:
+    """Put back, or clear away, an old bundle that an export was killed over while it exchanged the two."""
+    old = _beside(out, "replaced")
+    if old.is_dir() and not old.is_symlink() and not out.exists():
+        old.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _publish(folder: Path, out: Path) -> None:
@@ -161,12 +230,49 @@ def _publish(folder: Path, out: Path) -> None:
                 os.fsync(file.fileno())
     if not out.exists():
         folder.rename(out)
-        return
-    old = out.parent / f".{out.name}.replaced"
-    shutil.rmtree(old, ignore_errors=True)
+    else:
+        _replace(folder, out)
+    _sync(out.parent)
+
+
+def _replace(folder: Path, out: Path) -> None:
+    guard = os.open(out, os.O_RDONLY)  # the old bundle gets the name of the staging folder: nobody may claim that
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _exchange(folder, out):
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+    finally:
+        os.close(guard)
+    old = _beside(out, "replaced")
     out.rename(old)
-    folder.rename(out)
-    shutil.rmtree(old)
+    try:
+        folder.rename(out)
+    except BaseException:
+        old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders exchange their names in one step; False where this system cannot. Raises OSError."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return False
+    if function(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    if (code := ctypes.get_errno()) in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -17,11 +17,11 @@ from edgeplm_export.checkpoint import Checkpoint, open_checkpoint
 from edgeplm_export.families import family_of
 from edgeplm_export.graphs.fuse import fuse, missed
 from edgeplm_export.graphs.store import store_optimized, store_plain, weights_name
-from edgeplm_export.graphs.trace import DEFAULT_OPSET, EXPORTER, trace
+from edgeplm_export.graphs.trace import DEFAULT_OPSET, EXPORTER, check_opset, trace
 from edgeplm_export.model import TorchModel
 from edgeplm_export.pack import WORK, copy_checkpoint_files, staging, write_json, write_manifest
 from edgeplm_export.parity.canary import make_canary
-from edgeplm_export.parity.gate import Expectation, VariantReport, check_variant
+from edgeplm_export.parity.gate import Expectation, VariantReport, check_variant, unrunnable
 from edgeplm_export.parity.probes import make_probes
 from edgeplm_export.parity.reference import Reference
 from edgeplm_export.quantize import SCHEMES, Scheme
@@ -38,7 +38,7 @@ from edgeplm_runtime.bundle.manifest import (
     Variant,
 )
 from edgeplm_runtime.bundle.reader import open_bundle
-from edgeplm_runtime.errors import BadInput, GateFailed, unknown
+from edgeplm_runtime.errors import BadInput, EdgePLMError, GateFailed, unknown
 from edgeplm_runtime.machine import describe
 
 
@@ -107,12 +107,13 @@ def export(
     Raises BadInput, BadCheckpoint, CannotWrite, ParityFailed (a GateFailed).
     """
     schemes = _schemes(precisions)
+    check_opset(opset)
     transformers.utils.logging.disable_progress_bar()
     progress(f"reading the checkpoint {checkpoint}")
     source = open_checkpoint(str(checkpoint), revision=revision, trust_remote_code=trust_remote_code)
     model = _limited(load_model(source, task), pairs, max_length)
     weights = sum(file.stat().st_size for file in source.weight_files())
-    with staging(Path(out), needed_bytes=SPACE_FACTOR * weights) as folder:
+    with staging(Path(out), keep=source.path, needed_bytes=SPACE_FACTOR * weights) as folder:
         progress(f"tracing {model.task}: {EXPORTER}, opset {opset}")
         traced, fused = folder / WORK / "traced.onnx", folder / WORK / "fused.onnx"
         inputs = trace(model, traced, opset=opset)
@@ -120,23 +121,33 @@ def export(
         config = _config(model)
         optimizations = fuse(traced, fused, family=family, config=config, layers=model.layers)
         notes = missed(optimizations)
+        reports: list[VariantReport] = []
+        dropped: list[VariantReport] = []
         variants = []
         for scheme in schemes:
             progress(f"writing {scheme.precision} ({scheme.name})")
-            files = _write_variant(scheme, fused, folder)
-            variants.append(_variant(scheme, files, opset, optimizations))
+            try:
+                files = _write_variant(scheme, fused, folder)
+                variants.append(_variant(scheme, files, opset, optimizations))
+            except GateFailed as error:
+                _drop(dropped, unrunnable(scheme.precision, scheme.precision, error))
         copy_checkpoint_files(source, folder, (variant.files[0] for variant in variants))
         write_tokenizer(model, folder / "tokenizer.json")
         manifest = _manifest(source, model, inputs, variants)
         write_manifest(folder, manifest)
         progress("computing PyTorch's answers for the parity gate")
         expected = Expectation(Reference(model), make_probes(model))
-        reports, dropped = [], []
         for variant in variants:
             progress(f"parity gate: {variant.name} on the device engine, without torch")
-            report = check_variant(folder, variant.name, variant.precision, expected)
-            (dropped if report.failures else reports).append(report)
-        if dropped and (not keep_going or dropped[0].precision == "fp32"):
+            try:
+                report = check_variant(folder, variant.name, variant.precision, expected)
+            except GateFailed as error:
+                report = unrunnable(variant.name, variant.precision, error)
+            if report.failures:
+                _drop(dropped, report)
+            else:
+                reports.append(report)
+        if dropped and not keep_going:
             raise ParityFailed(dropped)
         _finish(folder, manifest, reports, dropped, expected)
     progress(f"wrote {out}")
@@ -166,6 +177,13 @@ def prove_again(
     return tuple(reports)
 
 
+def _drop(dropped: list[VariantReport], report: VariantReport) -> None:
+    """Note a variant that failed; nothing stands without fp32."""
+    dropped.append(report)
+    if report.precision == "fp32":
+        raise ParityFailed(dropped)
+
+
 def _schemes(precisions: Sequence[str]) -> list[Scheme]:
     if isinstance(precisions, str):
         raise BadInput(f"precisions is the text {precisions!r}; give a list, like ['fp32', {precisions!r}].")
@@ -177,7 +195,9 @@ def _schemes(precisions: Sequence[str]) -> list[Scheme]:
 
 def _limited(model: TorchModel, pairs: Any, max_length: int | None) -> TorchModel:
     changes: dict[str, Any] = {}
-    if pairs is not None and model.pairs != "refused":
+    if pairs is not None and pairs != model.pairs:
+        if model.pairs == "refused":
+            raise BadInput(f"pairs is {pairs!r}, but {model.task} reads one text at a time; leave it out.")
         changes["pairs"] = pairs
     if max_length is not None:
         if not 3 <= max_length <= model.max_length:
@@ -194,7 +214,12 @@ def _config(model: TorchModel) -> Any:
 def _write_variant(scheme: Scheme, fused: Path, folder: Path) -> tuple[str, ...]:
     """The stored graph and, where it has one, its weight file: names inside the bundle."""
     made = folder / WORK / f"{scheme.precision}.onnx"
-    scheme.apply(fused, made)
+    try:
+        scheme.apply(fused, made)
+    except (OSError, EdgePLMError):
+        raise
+    except Exception as error:  # the converters' errors have no other common class
+        raise GateFailed(f"{scheme.precision} ({scheme.name}) cannot be made: {str(error)[:400]}") from None
     target = folder / "onnx" / f"model{scheme.suffix}.onnx"
     target.parent.mkdir(exist_ok=True)
     (store_optimized if scheme.optimized else store_plain)(made, target)
@@ -240,7 +265,7 @@ def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], va
         ),
         variants=tuple(variants),
         checkpoint=CheckpointRecord(
-            name=Path(source.name).name if Path(source.name).exists() else source.name,
+            name=source.name,
             revision=source.revision,
             model_type=source.model_type,
             architecture=source.architecture,
@@ -259,7 +284,6 @@ def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], va
         labels=model.labels,
         problem_type=model.problem_type,
         dimension=model.dimension,
-        canary=CANARY,
     )
 
 
@@ -273,7 +297,7 @@ def _finish(
     """Remove what failed, write proof, canary and card, and the manifest over all of it."""
     failed = {report.variant for report in dropped}
     for variant in manifest.variants:
-        if variant.name in failed:
+        if variant.name in failed:  # one that could not be made is not in the manifest
             for name in variant.files:
                 (folder / name).unlink()
     proved = {report.variant: report for report in reports}
@@ -282,7 +306,7 @@ def _finish(
         for variant in manifest.variants
         if variant.name in proved
     )
-    manifest = msgspec.structs.replace(manifest, variants=kept)
+    manifest = msgspec.structs.replace(manifest, variants=kept, canary=CANARY)
     write_json(folder / PARITY, {"variants": {report.variant: report for report in reports}})
     write_json(folder / CANARY, make_canary(folder, manifest, expected))
     sizes = {v.name: sum((folder / name).stat().st_size for name in v.files) for v in kept}

@@ -7,14 +7,17 @@ against, the code that defines them.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoModel
 
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.families import Family
-from edgeplm_export.model import Forward, TorchModel, check_vocabulary, fast_tokenizer
+from edgeplm_export.model import Forward, TorchModel, check_vocabulary, fast_tokenizer, load_pretrained, max_length
 from edgeplm_runtime.errors import BadCheckpoint
 
 
@@ -41,6 +44,10 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
     from sentence_transformers import SentenceTransformer
 
     _check_modules(checkpoint)
+    if not checkpoint.modules:
+        warnings.warn(f"{checkpoint.name} has no modules.json: its token embeddings are pooled by mean", stacklevel=2)
+    # sentence-transformers does not tell which weights it missed.
+    load_pretrained(checkpoint, family, AutoModel, unused=("pooler",))
     try:
         model = SentenceTransformer(
             str(checkpoint.path),
@@ -49,11 +56,12 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
             local_files_only=True,
             model_kwargs={"attn_implementation": family.attention, "dtype": torch.float32},
         ).eval()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except Exception as error:  # of many libraries, that have no other common class
         raise BadCheckpoint(f"{checkpoint.name} cannot be loaded by sentence-transformers: {error}") from None
     _check_prompts(checkpoint, model)
     transformer: Any = model[0]
     tokenizer = fast_tokenizer(model.tokenizer, checkpoint.name)
+    config = transformer.model.config
     embeddings = transformer.model.get_input_embeddings()
     check_vocabulary(tokenizer, embeddings.num_embeddings, checkpoint.name)
     inputs = [name for name in tokenizer.model_input_names if name != "position_ids"]
@@ -63,8 +71,8 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
         forward=SentenceForward(model, inputs, ("token_embeddings", "sentence_embedding")).eval(),
         tokenizer=tokenizer,
         vocabulary=embeddings.num_embeddings,
-        layers=int(getattr(transformer.model.config, "num_hidden_layers", 0)),
-        max_length=int(model.max_seq_length),
+        layers=int(getattr(config, "num_hidden_layers", 0)),
+        max_length=max_length(tokenizer, config, position_offset=family.position_offset(config)),
         dimension=int(model.get_embedding_dimension()),
         prompts=prompts,
         default_prompt=model.default_prompt_name,
@@ -73,26 +81,41 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
 
 
 def _check_modules(checkpoint: Checkpoint) -> None:
-    file = checkpoint.path / "modules.json"
-    if not file.is_file():
-        return
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-        types = [(str(row["type"]), checkpoint.path / str(row["path"])) for row in rows]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadCheckpoint(f"{file} is not a list of modules: {error!r}.") from None
-    for kind, folder in types:
-        name = kind.rpartition(".")[2]
-        if not kind.startswith("sentence_transformers.") or name not in KNOWN_MODULES:
+    for row in checkpoint.modules:
+        name = row.kind.rpartition(".")[2]
+        if not row.kind.startswith("sentence_transformers.") or name not in KNOWN_MODULES:
             raise BadCheckpoint(
-                f"{checkpoint.name}: the module {kind} of modules.json is not known, and leaving it out would change "
-                f"every embedding. Known: {', '.join(KNOWN_MODULES)}."
+                f"{checkpoint.name}: the module {row.kind} of modules.json is not known, and leaving it out would "
+                f"change every embedding. Known: {', '.join(KNOWN_MODULES)}."
+            )
+        folder = checkpoint.path / row.folder
+        if name == "Transformer" and row.folder:
+            raise BadCheckpoint(
+                f"{checkpoint.name}: modules.json has its transformer in {row.folder}/; this version reads it beside "
+                "modules.json only. Load it with sentence-transformers and save it again: that moves it."
             )
         if (folder / "pytorch_model.bin").is_file() and not (folder / "model.safetensors").is_file():
             raise BadCheckpoint(
                 f"{checkpoint.name}: the module {folder.name} has its weights only as a pickle. Load it with "
                 "sentence-transformers where you trust it and save it again: that writes safetensors."
             )
+        if name == "Dense" and not checkpoint.trust_remote_code:
+            _check_activation(checkpoint, folder)
+
+
+def _check_activation(checkpoint: Checkpoint, folder: Path) -> None:
+    """Refuse an activation that sentence-transformers would silently replace by tanh."""
+    file = folder / "config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        activation = str(settings.get("activation_function", "torch."))
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadCheckpoint(f"{file} is not readable: {error}.") from None
+    if not activation.startswith("torch."):
+        raise BadCheckpoint(
+            f"{checkpoint.name}: the module {folder.name} has the activation {activation}, which is code outside "
+            "torch. Read it; if you trust it, pass --trust-remote-code (trust_remote_code=True)."
+        )
 
 
 def _check_prompts(checkpoint: Checkpoint, model: Any) -> None:

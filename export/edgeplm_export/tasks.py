@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.families import Family, family_of
 from edgeplm_export.labels import read_labels
-from edgeplm_export.model import Forward, TorchModel, check_vocabulary, fast_tokenizer, max_length
+from edgeplm_export.model import Forward, TorchModel, check_vocabulary, fast_tokenizer, load_pretrained, max_length
 from edgeplm_export.sentence import load_sentence_model
 from edgeplm_runtime.errors import BadCheckpoint, unknown
 
@@ -49,7 +49,11 @@ def infer_task(checkpoint: Checkpoint) -> str:
 
 def _load_classifier(checkpoint: Checkpoint, family: Family) -> TorchModel:
     labels = read_labels(checkpoint)
-    model, tokenizer = _load(checkpoint, family, AutoModelForSequenceClassification, unused=())
+    model, tokenizer = load_pretrained(checkpoint, family, AutoModelForSequenceClassification, unused=())
+    if len(labels) != model.config.num_labels:
+        raise BadCheckpoint(
+            f"{checkpoint.name}: config.json names {len(labels)} labels, its model has {model.config.num_labels}."
+        )
     problem_type = getattr(model.config, "problem_type", None)
     plain = _torch_model("text-classification", checkpoint, model, tokenizer, ("logits",))
     return replace(plain, labels=labels, problem_type=problem_type, dimension=None)
@@ -57,46 +61,17 @@ def _load_classifier(checkpoint: Checkpoint, family: Family) -> TorchModel:
 
 def _load_encoder(checkpoint: Checkpoint, family: Family) -> TorchModel:
     # A checkpoint without a pooler is whole: the pooler is not part of the last hidden state.
-    model, tokenizer = _load(checkpoint, family, AutoModel, unused=("pooler",))
+    model, tokenizer = load_pretrained(checkpoint, family, AutoModel, unused=("pooler",))
     return _torch_model("feature-extraction", checkpoint, model, tokenizer, ("last_hidden_state",))
-
-
-def _load(checkpoint: Checkpoint, family: Family, auto_class: Any, *, unused: tuple[str, ...]) -> tuple[Any, Any]:
-    """Model and tokenizer. `unused`: parts whose weights may be missing, since the graph does not use them."""
-    common = {"trust_remote_code": checkpoint.trust_remote_code, "local_files_only": True}
-    attention = {"attn_implementation": family.attention} if family.attention else {}
-    try:
-        model, info = auto_class.from_pretrained(
-            str(checkpoint.path),
-            output_loading_info=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            **attention,
-            **common,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(str(checkpoint.path), **common)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, AttributeError) as error:
-        raise BadCheckpoint(f"{checkpoint.name} cannot be loaded by transformers: {error}") from None
-    except BaseException as error:  # the tokenizer library panics with a class that is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
-        raise BadCheckpoint(f"{checkpoint.name}: tokenizer.json fails in the tokenizer library: {error}") from None
-    missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in unused))
-    if missing:
-        raise BadCheckpoint(
-            f"{checkpoint.name} ({checkpoint.architecture}) has no weights for {len(missing)} tensor(s) that this task "
-            f"needs ({', '.join(missing[:3])}): they would be random. Fine-tune it first, or name another --task."
-        )
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise BadCheckpoint(f"{checkpoint.name} is an encoder-decoder; this version exports encoders only.")
-    return model.eval(), tokenizer
 
 
 def _torch_model(task: str, checkpoint: Checkpoint, model: Any, tokenizer: Any, outputs: tuple[str, ...]) -> TorchModel:
     fast = fast_tokenizer(tokenizer, checkpoint.name)
     rows = model.get_input_embeddings().num_embeddings
     check_vocabulary(fast, rows, checkpoint.name)
-    inputs = [name for name in fast.model_input_names if name != "position_ids"]
+    # A tokenizer of a general class may name inputs that this architecture does not take (type ids of DistilBERT).
+    taken = inspect.signature(model.forward).parameters
+    inputs = [name for name in fast.model_input_names if name in taken and name != "position_ids"]
     offset = family_of(checkpoint.model_type).position_offset(model.config)
     return TorchModel(
         task=task,

@@ -5,6 +5,7 @@ They are real folders (config, safetensors, tokenizer), seconds to export, and m
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,24 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 
 WORDS = (
-    "the a of and to in is it you that he was for on are with as I his they be at one have this film good bad"
-).split()
+    "the",
+    "a",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "it",
+    "you",
+    "that",
+    "he",
+    "was",
+    "for",
+    "on",
+    "film",
+    "good",
+    "bad",
+)
 
 
 def make_toy(
@@ -44,7 +61,8 @@ def make_toy(
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 64,
-        "max_position_embeddings": 64,
+        # RoBERTa's kin and MPNet count positions from behind the padding id.
+        "max_position_embeddings": 66 if model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 64,
         "pad_token_id": 0,
         "id2label": dict(enumerate(labels)),
         "label2id": {name: i for i, name in enumerate(labels)},
@@ -53,6 +71,7 @@ def make_toy(
     }
     if model_type == "xlnet":  # it has no limit of length, and refuses to be given one
         del settings["max_position_embeddings"]
+        settings |= {"d_head": 16, "d_inner": 64}
     torch.manual_seed(seed)
     loaded = transformers.AutoConfig.for_model(model_type, **settings)
     auto = transformers.AutoModel if head == "Model" else transformers.AutoModelForSequenceClassification
@@ -68,7 +87,11 @@ def make_toy(
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "model_max_length": 64,
                 "padding_side": "left" if model_type == "xlnet" else "right",
-                "model_input_names": ["input_ids", "attention_mask", "token_type_ids"],
+                "model_input_names": [
+                    name
+                    for name in ("input_ids", "attention_mask", "token_type_ids")
+                    if name in inspect.signature(model.forward).parameters
+                ],
                 "pad_token": "[PAD]",
                 "unk_token": "[UNK]",
                 "cls_token": "[CLS]",
@@ -101,14 +124,16 @@ def add_sentence_modules(folder: Path, pooling: str = "mean", *, dimension: int 
     )
     if normalize:
         (folder / "2_Normalize").mkdir(exist_ok=True)
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48}), encoding="utf-8")
+    (folder / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": 48, "do_lower_case": False}), encoding="utf-8"
+    )
     return folder
 
 
 def _tokenizer() -> tokenizers.Tokenizer:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(33, 127)]
-    pieces = special + WORDS + letters + [f"##{letter}" for letter in letters]
+    pieces = [*special, *WORDS, *letters] + [f"##{letter}" for letter in letters]
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

@@ -11,7 +11,8 @@ EdgePLMError                     exit code
 │   └── CanaryDrift                  1   … on this machine the variant answers otherwise
 ├── MissingDependency (ImportError)  3   an extra is not installed
 ├── ProviderUnavailable              3   the execution provider asked for does not work here
-└── OutOfMemory (MemoryError)        3   this machine has too little memory for the request
+├── OutOfMemory (MemoryError)        3   this machine has too little memory for the request
+└── DeadlineExceeded (TimeoutError)  3   the graph ran longer than the caller's timeout_s allows
 
 Each message says what was found, what was expected and what to do next. The exit codes are those of
 the command line; a library user catches the class or the builtin beside it.
@@ -81,9 +82,22 @@ class OutOfMemory(EdgePLMError, MemoryError):
     exit_code = 3
 
 
+class DeadlineExceeded(EdgePLMError, TimeoutError):
+    """The graph ran longer than the `timeout_s` that the caller allowed."""
+
+    exit_code = 3
+
+
+def shown(text: str) -> str:
+    """A name from a file that nobody vouches for, quoted and short enough for a message."""
+    return repr(text if len(text) <= 80 else text[:80] + "…")
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> BadInput:
     """The error for a name that is not in a table: names the known ones and suggests the nearest."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    word = given if isinstance(given, str) else repr(given)
+    near = difflib.get_close_matches(word[:80], names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return BadInput(f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}.")
+    listed = f"Known: {', '.join(names)}." if names else "There is none here."
+    return BadInput(f"unknown {kind} {shown(word) if word is given else word[:80]}.{hint} {listed}")

@@ -60,7 +60,9 @@ def integers(name: str, value: ArrayLike) -> NDArray[np.int64]:
         raise BadInput(f"{name} has rows of different lengths; pad them to one length first.") from None
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or (array != np.trunc(array)).any():
-            raise BadInputType(f"{name} holds fractions; expected whole numbers.")
+            raise BadInputType(f"{name} holds fractions or values that are not finite; expected whole numbers.")
     elif array.dtype.kind not in "iub":
         raise BadInputType(f"{name} has the type {array.dtype}; expected integers.")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    if array.dtype.kind in "fu" and (np.abs(array) >= 2**63).any():
+        raise BadInput(f"{name} holds {np.abs(array).max()}, which no 64-bit integer can hold.")
+    return np.asarray(array, dtype=np.int64, order="C")

@@ -8,15 +8,28 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeplm_runtime.errors import BadBundle, MissingDependency, OutOfMemory, ProviderUnavailable
+from edgeplm_runtime.bundle.manifest import ADVICE
+from edgeplm_runtime.errors import (
+    BadBundle,
+    BadInput,
+    DeadlineExceeded,
+    EdgePLMError,
+    MissingDependency,
+    OutOfMemory,
+    ProviderUnavailable,
+)
 from edgeplm_runtime.providers import Provider
 
 
@@ -30,8 +43,22 @@ ONE_NODE_GRAPH = (
     b"\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
-QUIET = 3  # ONNX Runtime's own log: errors only; everything it warns of is checked and said by us
-MEMORY_WORDS = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory", "cannot allocate")
+# ONNX Runtime's own log. It logs each error that it also raises, so on the CPU only what is fatal (4); why a
+# provider could not be loaded it only logs (3).
+QUIET, ERRORS = 4, 3
+MEMORY_WORDS = (
+    "failed to allocate",
+    "bad_alloc",
+    "bad allocation",
+    "out of memory",
+    "cannot allocate",
+    "smaller than requested bytes",  # its arena came to memory_limit_bytes
+    "failed to map segment",  # the loader of shared libraries
+    "pthread_create",
+)
+FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+
+_arena_lock = threading.Lock()  # ONNX Runtime keeps one registered arena a process: see _arena
 
 
 def onnxruntime_module() -> Any:
@@ -44,6 +71,8 @@ def onnxruntime_module() -> Any:
     try:
         module = importlib.import_module("onnxruntime")
     except ImportError as error:
+        if any(word in str(error).lower() for word in MEMORY_WORDS):
+            raise _typed(error, "ONNX Runtime cannot be imported") from None
         raise MissingDependency(
             f"ONNX Runtime cannot be imported ({error}). Install one of: pip install 'edgeplm[cpu]', "
             "'edgeplm[gpu]', 'edgeplm[openvino]'. `edgeplm doctor` checks the machine."
@@ -54,6 +83,32 @@ def onnxruntime_module() -> Any:
             f"Installed: {', '.join(installed_distributions()) or 'none'}. Uninstall all of them, then install one."
         )
     return module
+
+
+class OnnxRuntimeWarning(UserWarning):
+    """What is installed of ONNX Runtime works, but not for sure."""
+
+
+def warn_of_two_distributions() -> None:
+    """Say it when more than one distribution of ONNX Runtime is installed: which one runs is then chance."""
+    found = installed_distributions()
+    if len(found) > 1:
+        warnings.warn(
+            f"{len(found)} distributions of ONNX Runtime are installed, and overwrite each other's files: "
+            f"{', '.join(found)}. Uninstall all of them, then install the one that this machine needs.",
+            OnnxRuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def older_than_proved(proved: str | None) -> str | None:
+    """The installed version of ONNX Runtime if it is older than `proved`, both as "1.31.1"; otherwise None."""
+    here = str(onnxruntime_module().__version__)
+    return here if proved and _numbers(here) < _numbers(proved) else None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(digits[:9]) for digits in re.findall(r"[0-9]+", version)[:3]]
 
 
 def installed_distributions() -> list[str]:
@@ -74,31 +129,45 @@ class SessionSettings:
     """How a graph is opened.
 
     `threads` inside one operator; `optimize` False for a graph that is stored already optimized;
-    `prepack` lays weights out for the kernels: faster calls, slower start, more memory.
+    `prepack` lays weights out for the kernels: faster calls, slower start, more memory. `memory_limit_bytes`
+    bounds what the graph's values take on the CPU, the mapped weights left out. `timeout_s` bounds the opening
+    and each run: they end as soon as the operator, or the optimizer's pass, that is at work has ended.
     """
 
     threads: int
     optimize: bool
     prepack: bool = True
+    memory_limit_bytes: int | None = None
+    timeout_s: float | None = None
 
 
 class GraphSession:
     """An opened graph. Runs from many threads at once."""
 
     def __init__(self, path: Path, provider: Provider, settings: SessionSettings) -> None:
-        """Open the graph file. Raises BadBundle (not loadable), ProviderUnavailable, OutOfMemory."""
+        """Open the graph file. Raises BadBundle (not loadable), ProviderUnavailable, OutOfMemory, DeadlineExceeded."""
         ort = onnxruntime_module()
         self._session = _open(ort, str(path), provider, settings)
+        self._make_options = ort.RunOptions
+        self._timeout_s = settings.timeout_s
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self.float_outputs = {o.name for o in self._session.get_outputs() if o.type in FLOATS}
         self.node_share = _share(self._session, provider)
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The named outputs for these inputs. Raises OutOfMemory, or BadBundle when the graph fails."""
+        """The named outputs for these inputs.
+
+        Raises OutOfMemory, DeadlineExceeded, or BadBundle when the graph fails.
+        """
+        what = "the graph failed while it ran"
         try:
-            return list(self._session.run(list(outputs), dict(feeds)))
+            options = None if self._timeout_s is None else self._make_options()
+            with _watchdog(self._timeout_s, what, lambda: setattr(options, "terminate", True)):
+                found = self._session.run(list(outputs), dict(feeds), options)
+            return cast("list[NDArray[Any]]", found)
         except Exception as error:
-            raise _typed(error, "the graph failed while it ran") from None
+            raise _typed(error, what) from None
 
 
 def usable(provider: Provider) -> str | None:
@@ -116,7 +185,7 @@ def usable(provider: Provider) -> str | None:
 
 def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSettings) -> onnxruntime.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = QUIET
+    options.log_severity_level = QUIET if provider.name == "CPU" else ERRORS
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -124,23 +193,34 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
     options.add_session_config_entry("session.force_spinning_stop", "1")
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if settings.optimize else levels.ORT_DISABLE_ALL
+    what = "ONNX Runtime cannot load the graph"
+    if settings.memory_limit_bytes is not None and provider.name != "CPU":
+        raise BadInput(f"memory_limit_bytes bounds graphs on the CPU only, not on {provider.name}. Leave it out.")
     if not settings.prepack:
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        if provider.plugin:
-            _add_plugin(ort, options, provider)
-            return ort.InferenceSession(model, options)
-        if provider.ort_name not in ort.get_available_providers():
-            raise ProviderUnavailable(
-                f"this ONNX Runtime ({', '.join(installed_distributions()) or ort.__version__}) was built without "
-                f"{provider.name}. It needs pip install 'edgeplm[{provider.extra}]' and {provider.needs}."
+        with (
+            _arena(ort, options, settings.memory_limit_bytes),
+            _watchdog(settings.timeout_s, what, lambda: options.set_load_cancellation_flag(True)),
+        ):
+            if provider.plugin:
+                _add_plugin(ort, options, provider)
+                return cast("onnxruntime.InferenceSession", ort.InferenceSession(model, options))
+            if provider.ort_name not in ort.get_available_providers():
+                raise ProviderUnavailable(
+                    f"this ONNX Runtime ({', '.join(installed_distributions()) or ort.__version__}) was built "
+                    f"without {provider.name}. It needs pip install 'edgeplm[{provider.extra}]' and {provider.needs}."
+                )
+            chain: list[Any] = [(provider.ort_name, dict(provider.options))]
+            if provider.name != "CPU":
+                chain.append("CPUExecutionProvider")
+            # Constant folding runs operators while the graph is opened, and no deadline stops them there.
+            left_out = [] if settings.timeout_s is None else ["ConstantFolding"]
+            session: onnxruntime.InferenceSession = ort.InferenceSession(
+                model, options, providers=chain, disabled_optimizers=left_out
             )
-        chain: list[Any] = [(provider.ort_name, dict(provider.options))]
-        if provider.name != "CPU":
-            chain.append("CPUExecutionProvider")
-        session = ort.InferenceSession(model, options, providers=chain)
     except Exception as error:
-        raise _typed(error, "ONNX Runtime cannot load the graph") from None
+        raise _typed(error, what) from None
     # ONNX Runtime only logs that a provider could not be loaded, and goes on with the CPU.
     if provider.ort_name not in session.get_providers():
         raise ProviderUnavailable(
@@ -148,6 +228,51 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
             f"It needs {provider.needs}. `edgeplm doctor` shows what works here."
         )
     return session
+
+
+@contextmanager
+def _arena(ort: Any, options: Any, limit: int | None) -> Iterator[None]:
+    """Gives the session that is opened inside an arena of its own with that limit.
+
+    ONNX Runtime has limits only for the arena that is registered for the whole process; a session keeps the
+    one that is registered while it is opened (1.31.1: sessions opened under other limits keep theirs).
+    """
+    if limit is None:
+        yield
+        return
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    with _arena_lock:
+        ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": limit}))
+        yield
+
+
+@contextmanager
+def _watchdog(timeout_s: float | None, what: str, cancel: Callable[[], None]) -> Iterator[None]:
+    """Calls `cancel` when the work inside takes longer; its failure then becomes DeadlineExceeded."""
+    if timeout_s is None:
+        yield
+        return
+    late = threading.Event()
+
+    def bark() -> None:
+        late.set()
+        cancel()
+
+    timer = threading.Timer(timeout_s, bark)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:
+        if not late.is_set():
+            raise
+        raise DeadlineExceeded(
+            f"{what}: it took longer than timeout_s, {timeout_s:g} s. Allow more time, or use shorter texts or "
+            "smaller batches (token_budget)."
+        ) from None
+    finally:
+        timer.cancel()
 
 
 def _add_plugin(ort: Any, options: Any, provider: Provider) -> None:
@@ -181,9 +306,12 @@ def _share(session: Any, provider: Provider) -> float:
 
 def _typed(error: Exception, what: str) -> Exception:
     """The EdgePLM error that stands for one of ONNX Runtime's; it derives all of its own from Exception alone."""
-    if isinstance(error, (ProviderUnavailable, BadBundle, MissingDependency)):
+    if isinstance(error, EdgePLMError):
         return error
     words = str(error)
     if isinstance(error, MemoryError) or any(word in words.lower() for word in MEMORY_WORDS):
-        return OutOfMemory(f"{what}: this machine has too little memory for it ({words[:200]}). Use smaller batches.")
-    return BadBundle(f"{what}: {words[:400]}")
+        return OutOfMemory(
+            f"{what}: this machine, or memory_limit_bytes, has too little memory for it ({words[-200:].strip()}). "
+            "Use smaller batches (token_budget) or shorter texts."
+        )
+    return BadBundle(f"{what}: {words[:400].strip()}. {ADVICE}")

@@ -24,10 +24,18 @@ OPSETS = range(14, 21)  # what this exporter writes and ONNX Runtime's CPU kerne
 SAMPLE = ("The quick brown fox jumps over the lazy dog.", "It rained.")
 
 
-def trace(model: TorchModel, path: Path, *, opset: int) -> tuple[str, ...]:
-    """Write the graph and give the names of its inputs. Raises BadInput (opset), BadCheckpoint (not traceable)."""
+def check_opset(opset: int) -> None:
+    """Raises BadInput for an opset that this exporter cannot write."""
     if opset not in OPSETS:
-        raise BadInput(f"opset {opset} cannot be written; choose one from {OPSETS[0]} to {OPSETS[-1]}.")
+        near = min(OPSETS, key=lambda known: abs(known - opset))
+        raise BadInput(
+            f"opset {opset} cannot be written. Did you mean {near}? Known: {OPSETS[0]} to {OPSETS[-1]}, of which "
+            f"{DEFAULT_OPSET} is the default."
+        )
+
+
+def trace(model: TorchModel, path: Path, *, opset: int) -> tuple[str, ...]:
+    """Write the graph and give the names of its inputs. Raises BadCheckpoint (not traceable), OSError."""
     forward = model.forward
     # With TorchScript, torch.onnx puts the inner model of a wrapper that is in train mode back there: dropout
     # would be traced.
@@ -49,7 +57,9 @@ def trace(model: TorchModel, path: Path, *, opset: int) -> tuple[str, ...]:
                 opset_version=opset,
                 dynamo=False,
             )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError, KeyError, TypeError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # whatever the model's own code raises
             raise BadCheckpoint(f"torch.onnx cannot trace this model: {str(error)[:500]}") from None
     graph = onnx.load(str(path), load_external_data=False).graph
     return tuple(value.name for value in graph.input)

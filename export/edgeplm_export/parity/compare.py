@@ -45,9 +45,10 @@ def compare_rows(
     """
     if got.shape != want.shape:
         return broken(name, f"shape {got.shape} instead of {want.shape}")
-    if not np.isfinite(got).all():
-        row = int(np.argwhere(~np.isfinite(got).reshape(len(got), -1).all(axis=1))[0][0])
-        return broken(name, f"NaN or infinite values for {labels[row]!r}")
+    for side, values in (("PyTorch itself gives ", want), ("", got)):
+        if not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0][0])
+            return broken(name, f"{side}NaN or infinite values for {labels[row]!r}")
     scale = max(1.0, float(np.abs(want).max(initial=0.0)) / UNSCALED_RANGE)
     errors = np.abs(got.astype(np.float64) - want).reshape(len(got), -1).max(axis=1, initial=0.0) / scale
     worst = int(errors.argmax()) if len(errors) else 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -22,8 +24,11 @@ from edgeplm_export.parity.probes import Probes
 from edgeplm_export.parity.reference import Reference
 from edgeplm_export.parity.tolerances import TOLERANCES, Tolerance
 from edgeplm_runtime.bundle.manifest import ParitySummary
-from edgeplm_runtime.errors import GateFailed
+from edgeplm_runtime.errors import BadCheckpoint, CannotWrite, EdgePLMError, GateFailed
 from edgeplm_runtime.probe import FORBIDDEN, Answered, Array, IdsCell, Job, Result, TextCell
+
+
+NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,16 +50,20 @@ class Expectation:
     """PyTorch's answers to the probes, computed once for all variants."""
 
     def __init__(self, reference: Reference, probes: Probes) -> None:
-        """Run every probe through PyTorch."""
+        """Run every probe through PyTorch. Raises BadCheckpoint for one that PyTorch itself cannot answer."""
         self.reference = reference
         self.probes = probes
-        self.outputs = [reference.outputs(cell) for cell in probes.ids]
+        self.outputs = []
+        for ids in probes.ids:
+            with _asking(ids.name):
+                self.outputs.append(reference.outputs(ids))
         self._answers: dict[tuple[str, ...], Any] = {}
         for cell in probes.texts:
             for item in cell.items:
                 key = tuple(item.values())
                 if key not in self._answers:
-                    self._answers[key] = (reference.tokens(item), reference.answer(item))
+                    with _asking(f"the text {item['text'][:60]!r}"):
+                        self._answers[key] = (reference.tokens(item), reference.answer(item))
 
     def tokens(self, cell: TextCell) -> list[Any]:
         """The Hugging Face tokens of each input of a cell."""
@@ -63,6 +72,21 @@ class Expectation:
     def answers(self, cell: TextCell) -> list[Any]:
         """The PyTorch answer to each input of a cell."""
         return [self._answers[tuple(item.values())][1] for item in cell.items]
+
+
+@contextlib.contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """PyTorch's or the tokenizer's failure on a probe becomes BadCheckpoint: the model is at odds with itself."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, EdgePLMError):
+        raise
+    except BaseException as error:
+        # The tokenizer library panics with a class that is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadCheckpoint(f"the checkpoint fails in PyTorch itself, on {what}: {words[0]}") from None
 
 
 def check_variant(bundle: Path, variant: str, precision: str, expected: Expectation) -> VariantReport:
@@ -93,6 +117,15 @@ def check_variant(bundle: Path, variant: str, precision: str, expected: Expectat
     )
 
 
+def unrunnable(variant: str, precision: str, error: Exception) -> VariantReport:
+    """The verdict on a variant that could not be made, or did not run at all."""
+    cells = (broken("the whole variant", str(error)),)
+    drift = broken("drift", "")
+    return VariantReport(
+        variant=variant, precision=precision, cells=cells, summary=_summary(1, cells[0], drift), isa=()
+    )
+
+
 def run_device(job: Job) -> Result:
     """Answer a job in a fresh process that cannot import torch. Raises GateFailed with the device's own words."""
     with tempfile.TemporaryDirectory(prefix="edgeplm-parity-") as folder:
@@ -104,6 +137,8 @@ def run_device(job: Job) -> Result:
         )
         if done.returncode != 0:
             words = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+            if NO_SPACE in words[-1]:
+                raise CannotWrite(f"{folder} cannot be written: {NO_SPACE}. Set TMPDIR to a place with more of it.")
             raise GateFailed(f"{job.variant} does not run on the device side: {words[-1]}")
         return msgspec.msgpack.decode(target.read_bytes(), type=Result)
 
@@ -141,12 +176,15 @@ def _text_reports(cell: TextCell, answered: Answered, expected: Expectation, tol
     reports = []
     uses_types = "token_type_ids" in expected.reference.model.forward.inputs
     for text, got, want in zip(texts, answered.tokens, expected.tokens(cell), strict=True):
-        parts = {"ids": (got.ids, want.ids), "offsets": (got.offsets, want.offsets)}
+        parts: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
+            "ids": (got.ids, want.ids),
+            "offsets": (got.offsets, want.offsets),
+        }
         if uses_types:
             parts["type ids"] = (got.type_ids, want.type_ids)
         for part, (a, b) in parts.items():
             if a != b:
-                same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+                same = sum(1 for _ in takewhile(lambda pair: bool(pair[0] == pair[1]), zip(a, b, strict=False)))
                 problem = (
                     f"the tokenizer's {part} differ from token {same} on: {a[same : same + 4]} "
                     f"instead of {b[same : same + 4]}"

@@ -38,6 +38,10 @@ class Reference:
         if training:
             raise GateFailed(f"the PyTorch reference is not in eval mode ({training[0] or 'the model'} is training).")
         self.model = model
+        if model.task == "sentence-similarity":
+            # encode() cuts at the length of its own settings, which may be more than asked for or than the model has.
+            inner: Any = model.forward.inner
+            inner.max_seq_length = model.max_length
 
     def outputs(self, cell: IdsCell) -> dict[str, NDArray[np.float32]]:
         """Every output of the graph for these ids; float32."""

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeplm_runtime.bundle.manifest import ADVICE
 from edgeplm_runtime.errors import BadBundle
 from edgeplm_runtime.numerics import cosine
 
@@ -43,9 +44,14 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
 def read_canary(path: Path) -> Canary:
     """The canary file of a bundle; BadBundle when it is not one."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Canary)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadBundle(f"{path} is not a readable canary: {error}.") from None
+        canary = msgspec.json.decode(path.read_bytes(), type=Canary)
+    except (msgspec.MsgspecError, ValueError, RecursionError, OSError) as error:
+        raise BadBundle(f"{path} is not a readable canary: {str(error)[:200]}. {ADVICE}") from None
+    if not canary.ids or any(len(row.values) != len(canary.ids) for row in canary.variants.values()):
+        raise BadBundle(
+            f"{path} has {len(canary.ids)} inputs; expected at least one, and as many answers of each variant. {ADVICE}"
+        )
+    return canary
 
 
 def drift(canary: Canary, variant: str, outputs: list[NDArray[np.float32]]) -> str | None:
@@ -60,7 +66,8 @@ def drift(canary: Canary, variant: str, outputs: list[NDArray[np.float32]]) -> s
             return f"input {position}: {got.size} values instead of {want.size}"
         error = float(np.abs(want - got).max(initial=0.0))
         allowed = expected.max_error * max(1.0, float(np.abs(want).max(initial=0.0)))
-        angle = float(cosine(want[None], got[None])[0])
-        if not math.isfinite(error) or error > allowed or (want.size > 1 and angle < expected.min_cosine):
+        finite = math.isfinite(error)
+        angle = float(cosine(want[None], got[None])[0]) if finite else math.nan
+        if not finite or error > allowed or (want.size > 1 and angle < expected.min_cosine):
             return f"input {position}: a value moved by {error:.3g} (allowed {allowed:.3g}), cosine {angle:.5f}"
     return None

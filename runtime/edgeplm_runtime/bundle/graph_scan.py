@@ -16,11 +16,10 @@ from edgeplm_runtime.bundle.tensor_scan import (
     Tensor,
     check_tensor,
     read_tensor,
-    shown,
     small_numbers,
 )
 from edgeplm_runtime.bundle.wire import FIXED32, VARINT, MalformedWire, WireReader, signed, tag_of
-from edgeplm_runtime.errors import BadBundle
+from edgeplm_runtime.errors import BadBundle, shown
 
 
 # With initializers, 230 times the largest export measured (deberta-v2-trec6: 818 + 42); scanned in 1.6 s.
@@ -56,9 +55,13 @@ ATTRIBUTE_INTEGERS, ATTRIBUTE_INTEGERS_PACKED = tag_of(8, VARINT), tag_of(8)
 
 @dataclass(kw_only=True, slots=True)
 class Scope:
-    """The values that nodes of one graph may read; constants: those whose numbers may be looked up."""
+    """The values that nodes of one graph may read; constants: those whose numbers may be looked up.
+
+    node_names: the names of its nodes so far, without the empty one, which any number of nodes may have.
+    """
 
     names: set[str] = field(default_factory=set)
+    node_names: set[str] = field(default_factory=set)
     constants: dict[str, Tensor | list[float]] = field(default_factory=dict)
 
 
@@ -154,10 +157,8 @@ class GraphWalk:
                 name = self.reader.text(value, after)
         return name
 
-    def _twice(self, name: str, what: str) -> BadBundle:
-        return BadBundle(
-            f"{self.name}: {what} have the same name {shown(name)}; each value may be made once. Export it again."
-        )
+    def _twice(self, name: str, what: str, rule: str = "value may be made") -> BadBundle:
+        return BadBundle(f"{self.name}: {what} have the same name {shown(name)}; each {rule} once. Export it again.")
 
     def _sparse(self, where: str) -> BadBundle:
         # A sparse tensor of a few bytes becomes as large as its dims say.
@@ -201,6 +202,10 @@ class GraphWalk:
             )
         self.op_counts[operator] += 1
         scope = scopes[-1]
+        if node.name in scope.node_names:
+            raise self._twice(node.name, f"{where} and an earlier node", "name of a node may be used")
+        if node.name:
+            scope.node_names.add(node.name)
         for value in node.inputs:
             if value and value not in scope.names and not any(value in outer.names for outer in scopes):
                 raise self._undefined(value, where, nodes[index:])

@@ -6,15 +6,17 @@ Unknown keys of a newer minor version are ignored here and kept by `Bundle.docum
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, Literal
 
 import msgspec
 
-from edgeplm_runtime.errors import BadBundle
+from edgeplm_runtime.errors import BadBundle, shown
 
 
 MANIFEST_NAME = "edgeplm.json"
 FORMAT_VERSION = "1.0"
+ADVICE = "Copy the bundle again, or export it again."
 MANIFEST_LIMIT_BYTES = 4 * 2**20  # a manifest has a few KB; a larger one is an attack or a mistake
 
 
@@ -123,26 +125,60 @@ def parse(data: bytes, *, where: str) -> tuple[Manifest, dict[str, Any]]:
     Raises BadBundle: not JSON, a key twice, nested too deep, a newer major format, a missing or mistyped field.
     """
     if len(data) > MANIFEST_LIMIT_BYTES:
-        raise BadBundle(f"{where} has {len(data)} bytes; a manifest has at most {MANIFEST_LIMIT_BYTES}.")
+        raise BadBundle(f"{where} is larger than a manifest can be, {MANIFEST_LIMIT_BYTES} bytes. {ADVICE}")
     try:
         document = json.loads(data, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise BadBundle(f"{where} is not a readable manifest: {error}. Copy or export the bundle again.") from None
+        raise BadBundle(f"{where} is not a readable manifest: {error}. {ADVICE}") from None
     if not isinstance(document, dict):
-        raise BadBundle(f"{where} is not a readable manifest: expected an object, found {type(document).__name__}.")
+        raise BadBundle(
+            f"{where} is not a readable manifest: expected an object, found {type(document).__name__}. {ADVICE}"
+        )
     _check_version(document.get("format_version"), where)
     try:
-        return msgspec.convert(document, Manifest), document
+        manifest = msgspec.convert(document, Manifest)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise BadBundle(f"{where} does not follow the bundle format: {error}.") from None
+        raise BadBundle(f"{where} does not follow the bundle format: {str(error)[:400]}. {ADVICE}") from None
+    if problem := _contradiction(manifest):
+        raise BadBundle(f"{where} contradicts itself: {problem}. {ADVICE}")
+    return manifest, document
+
+
+def _contradiction(manifest: Manifest) -> str | None:
+    """What no exporter writes, and what would fail much later and less clearly."""
+    text, names = manifest.text, [variant.name for variant in manifest.variants]
+    if not names:
+        return "it lists no variant"
+    if len(set(names)) != len(names) or "auto" in names:
+        return (
+            f"the names of its variants are {', '.join(map(shown, names))}; expected different ones, none of them auto"
+        )
+    used = [text.tokenizer] + ([manifest.canary] if manifest.canary is not None else [])
+    for variant in manifest.variants:
+        if not variant.files:
+            return f"the variant {shown(variant.name)} names no file"
+        used += variant.files
+    if unlisted := [name for name in used if name not in manifest.files]:
+        return f"it uses {shown(unlisted[0])} but does not list its hash in files"
+    if text.max_length < 1:
+        return f"text.max_length is {text.max_length}; expected 1 or more"
+    if not 0 <= text.pad_token_id < text.vocabulary:
+        return f"text.pad_token_id is {text.pad_token_id}; expected an id below text.vocabulary, {text.vocabulary}"
+    if text.default_prompt is not None and text.default_prompt not in text.prompts:
+        return f"text.default_prompt is {shown(text.default_prompt)}, which text.prompts does not hold"
+    return None
 
 
 def _check_version(version: object, where: str) -> None:
-    if not isinstance(version, str) or not version.partition(".")[0].isdigit():
-        raise BadBundle(f"{where} has no usable format_version (found {version!r}, expected like {FORMAT_VERSION!r}).")
-    if int(version.partition(".")[0][:9]) > int(FORMAT_VERSION.partition(".")[0]):
+    major = version.partition(".")[0] if isinstance(version, str) else ""
+    if not (major.isascii() and major.isdigit()):
         raise BadBundle(
-            f"{where} is of bundle format {version}; this EdgePLM reads {FORMAT_VERSION} and older. "
+            f"{where} has no usable format_version (found {repr(version)[:80]}, expected like "
+            f"{FORMAT_VERSION!r}). {ADVICE}"
+        )
+    if int(major[:9]) > int(FORMAT_VERSION.partition(".")[0]):
+        raise BadBundle(
+            f"{where} is of bundle format {shown(str(version))}; this EdgePLM reads {FORMAT_VERSION} and older. "
             "Upgrade edgeplm on this machine."
         )
 
@@ -150,6 +186,6 @@ def _check_version(version: object, where: str) -> None:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen = dict(pairs)
     if len(seen) != len(pairs):
-        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice")
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {shown(twice)} stands twice")
     return seen

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeplm_runtime.bundle.manifest import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, FileEntry, Manifest, Variant, parse
-from edgeplm_runtime.errors import BadBundle, BadInput, unknown
-
-
-ADVICE = "Copy the bundle again, or export it again."
+from edgeplm_runtime.bundle.manifest import (
+    ADVICE,
+    MANIFEST_LIMIT_BYTES,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    Variant,
+    parse,
+)
+from edgeplm_runtime.errors import BadBundle, BadInput, shown, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +40,20 @@ class Bundle:
     def path(self, name: str) -> Path:
         """The real place of a listed file. BadBundle: not listed, a link on the way, not a regular file."""
         if name not in self.manifest.files:
-            raise BadBundle(f"{self.root}: the manifest uses {name!r} but does not list its hash. {ADVICE}")
+            raise BadBundle(f"{self.root}: the manifest uses {shown(name)} but does not list its hash. {ADVICE}")
         return regular_file(self.root, name)
+
+    def refuse_shared(self, names: Iterable[str]) -> None:
+        """For loading without hashes: BadBundle for a file that has a second name somewhere (a hard link).
+
+        An archive can plant a link to any file of the same disk, and nothing but the hash would tell.
+        """
+        for name in names:
+            if (links := self.path(name).stat().st_nlink) > 1:
+                raise BadBundle(
+                    f"{self.root}: {shown(name)} is one of {links} hard links to the same data, which may be a file "
+                    "outside of the bundle. Load it with its hashes checked, or copy the folder (cp -r)."
+                )
 
     def check(self, names: Iterable[str]) -> None:
         """Compare size and sha256 of each named file with the manifest; BadBundle names the first that differs."""
@@ -46,23 +63,27 @@ class Bundle:
 
     def problem(self, name: str) -> str | None:
         """What is wrong with one listed file, in a sentence; None when it is as the manifest says."""
-        entry = self.manifest.files[name]
         try:
             path = self.path(name)
+            entry = self.manifest.files[name]
+            size = path.stat().st_size
+            if size != entry.size:
+                return f"{name} has {size} bytes, the manifest says {entry.size}."
+            if (digest := sha256_of(path)) != entry.sha256:
+                return f"{name} was changed: its sha256 is {digest}, the manifest says {shown(entry.sha256)[1:-1]}."
         except BadBundle as error:
-            return str(error)
-        size = path.stat().st_size
-        if size != entry.size:
-            return f"{name} has {size} bytes, the manifest says {entry.size}."
-        if (digest := sha256_of(path)) != entry.sha256:
-            return f"{name} was changed: its sha256 is {digest}, the manifest says {entry.sha256}."
+            return str(error).removeprefix(f"{self.root}: ").removesuffix(f" {ADVICE}")
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}."
         return None
 
     def extra_files(self) -> list[str]:
         """Files in the folder that the manifest does not list (they are never read), sorted."""
         listed = {*self.manifest.files, MANIFEST_NAME}
         found = []
-        for folder, _, names in os.walk(self.root):
+        for folder, folders, names in os.walk(self.root):
+            # A link to a folder counts as one more file: it is never followed.
+            names += [name for name in folders if (Path(folder) / name).is_symlink()]
             found += [(Path(folder) / name).relative_to(self.root).as_posix() for name in names]
         return sorted(set(found) - listed)
 
@@ -73,23 +94,25 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     Raises BadInput when there is no such folder or it is not a bundle, BadBundle when it is a damaged one.
     """
     root = Path(path)
-    if not root.exists():
-        raise BadInput(f"{root} does not exist. Give the folder that `edgeplm export` wrote.")
-    if not root.is_dir():
-        raise BadInput(f"{root} is a file. Give the bundle's folder, the one that holds {MANIFEST_NAME}.")
-    if not (root / MANIFEST_NAME).exists():
-        kind = "a checkpoint; export it first: edgeplm export" if (root / "config.json").exists() else "not a bundle"
-        raise BadBundle(f"{root} holds no {MANIFEST_NAME}: it is {kind}.")
-    where = regular_file(root, MANIFEST_NAME)
-    with where.open("rb") as file:
-        manifest, document = parse(file.read(MANIFEST_LIMIT_BYTES + 1), where=str(where))
+    try:
+        if not root.exists():
+            raise BadInput(f"{root} does not exist. Give the folder that `edgeplm export` wrote.")
+        if not root.is_dir():
+            raise BadInput(f"{root} is a file. Give the bundle's folder, the one that holds {MANIFEST_NAME}.")
+        if not os.path.lexists(root / MANIFEST_NAME):
+            checkpoint = (root / "config.json").exists()
+            kind = "a checkpoint; export it first: edgeplm export" if checkpoint else "not a bundle"
+            raise BadBundle(f"{root} holds no {MANIFEST_NAME}: it is {kind}.")
+        where = regular_file(root, MANIFEST_NAME)
+        with where.open("rb") as file:
+            data = file.read(MANIFEST_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise BadInput(
+            f"{root} cannot be read: {error.strerror}. Give the folder that `edgeplm export` wrote."
+        ) from None
+    manifest, document = parse(data, where=str(where))
     for name in manifest.files:
         _check_name(root, name)
-    for variant in manifest.variants:
-        if not variant.files:
-            raise BadBundle(f"{where}: the variant {variant.name!r} names no file. {ADVICE}")
-    if not manifest.variants:
-        raise BadBundle(f"{where} lists no variant. {ADVICE}")
     return Bundle(root=root, manifest=manifest, document=document)
 
 
@@ -99,21 +122,24 @@ def regular_file(root: Path, name: str) -> Path:
     Raises BadBundle otherwise: absolute names, `..`, symbolic links (also of a parent folder), FIFOs, devices.
     """
     _check_name(root, name)
-    path = root
+    path, mode = root, 0
     for part in name.split("/"):
         path = path / part
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:
             raise BadBundle(f"{name} is missing from {root}. {ADVICE}") from None
-        except OSError as error:
-            raise BadBundle(f"{name} in {root} cannot be read: {error.strerror}.") from None
+        except (OSError, ValueError) as error:  # ValueError: a lone surrogate, which no file system takes
+            raise BadBundle(f"{shown(name)} in {root} cannot be read: {error}. {ADVICE}") from None
         if stat.S_ISLNK(mode):
-            raise BadBundle(f"{name} in {root} is reached through a link ({path.name}); a bundle holds only files.")
+            raise BadBundle(
+                f"{name} in {root} is reached through a link ({path.name}); a bundle holds only files. Copy the "
+                "files themselves (cp -rL)."
+            )
     if not stat.S_ISREG(mode):
-        raise BadBundle(f"{name} in {root} is not a regular file.")
+        raise BadBundle(f"{name} in {root} is not a regular file. {ADVICE}")
     if not os.access(path, os.R_OK):
-        raise BadBundle(f"{name} in {root} cannot be read: no permission.")
+        raise BadBundle(f"{name} in {root} cannot be read: no permission. Give this user the right to read it.")
     return path
 
 
@@ -131,4 +157,6 @@ def entry_of(path: Path) -> FileEntry:
 def _check_name(root: Path, name: str) -> None:
     parts = name.split("/")
     if not name or "\\" in name or "\0" in name or ":" in parts[0] or any(p in ("", ".", "..") for p in parts):
-        raise BadBundle(f"{root}: the manifest names {name!r}, which is not a plain path inside the bundle.")
+        raise BadBundle(
+            f"{root}: the manifest names {shown(name)}, which is not a plain path inside the bundle. {ADVICE}"
+        )

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeplm_runtime.bundle.graph_scan import DEFAULT_DOMAINS, GraphWalk
-from edgeplm_runtime.bundle.tensor_scan import shown
 from edgeplm_runtime.bundle.wire import VARINT, MalformedWire, WireReader, signed, tag_of
-from edgeplm_runtime.errors import BadBundle
+from edgeplm_runtime.errors import BadBundle, shown
 
 
 # The newest that onnx 1.21 and ONNX Runtime 1.31 both read: https://onnx.ai/onnx/repo-docs/Versioning.html

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeplm_runtime.bundle.wire import FIXED32, FIXED64, VARINT, WireReader, signed, tag_of
-from edgeplm_runtime.errors import BadBundle
+from edgeplm_runtime.errors import BadBundle, shown
 
 
 # Room for the largest single weight that a device of 16 GiB could hold at all.
@@ -59,11 +59,6 @@ class Tensor:
     typed_bytes: int = 0
     strings: int = 0
     external: dict[str, str] | None = None
-
-
-def shown(text: str) -> str:
-    """A name from a file that nobody vouches for, quoted and short enough for a message."""
-    return repr(text if len(text) <= 80 else text[:80] + "…")
 
 
 def read_tensor(reader: WireReader, start: int, end: int) -> Tensor:

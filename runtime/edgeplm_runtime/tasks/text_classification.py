@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeplm_runtime.bundle.manifest import Manifest
-from edgeplm_runtime.errors import BadInput, unknown
+from edgeplm_runtime.errors import BadBundle, BadInput, unknown
 from edgeplm_runtime.numerics import sigmoid, softmax
 from edgeplm_runtime.tasks._task import Options, Task
 
 
-FUNCTIONS = {"softmax": softmax, "sigmoid": sigmoid, "none": np.asarray}
+FUNCTIONS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "none": np.asarray,
+}
 
 
 def _function(manifest: Manifest, asked: str | None) -> str:
@@ -38,6 +43,11 @@ def _check(options: Options) -> None:
 def _answer(logits: NDArray[np.float32], manifest: Manifest, options: Options) -> Any:
     """Logits (labels,) → {"label", "score"} of the best, or a list of them, best first, where top_k is written."""
     labels = manifest.labels or ()
+    if logits.shape != (len(labels),):
+        raise BadBundle(
+            f"the graph gives logits of the shape {logits.shape} for each text, the manifest names {len(labels)} "
+            "labels. Export the bundle again."
+        )
     scores = FUNCTIONS[_function(manifest, options.get("function_to_apply"))](logits)
     if "top_k" not in options:
         best = int(scores.argmax())

@@ -5,7 +5,8 @@ Knows nothing of tokens or tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,18 @@ class Item:
 
 def listed(inputs: Any) -> list[Any]:
     """The inputs as a list; BadInputType for what cannot be a list of inputs."""
-    if isinstance(inputs, (bytes, bytearray)) or not isinstance(inputs, Iterable):
-        raise BadInputType(f"expected a text, a pair, or a list of them; found {type(inputs).__name__}.")
-    return list(inputs)
+    if isinstance(inputs, (set, frozenset)):
+        raise BadInputType("expected a list of inputs; found a set, which has no order. Sort it into a list.")
+    return list(iterated(inputs))
+
+
+def iterated(inputs: Any) -> Iterator[Any]:
+    """The inputs one by one; BadInputType for what holds no inputs."""
+    if not isinstance(inputs, (bytes, bytearray, memoryview)):
+        # A numpy array without axes has __iter__ and still cannot be iterated.
+        with contextlib.suppress(TypeError):
+            return iter(inputs)
+    raise BadInputType(f"expected a text, a pair, or a list of them; found {type(inputs).__name__}.")
 
 
 def text_and_pair(row: Any, position: int, *, pairs: str) -> tuple[str, str | None]:
@@ -44,7 +54,8 @@ def _parts(row: Any, position: int) -> tuple[str, str | None]:
     if isinstance(row, Mapping):
         if extra := set(row) - {"text", "text_pair"}:
             raise BadInput(
-                f"input {position} has the unknown key(s) {sorted(map(str, extra))}; expected text, text_pair."
+                f"input {position} has the unknown key(s) {str(sorted(map(str, extra)))[:80]}; expected text and "
+                "text_pair."
             )
         text, pair = row.get("text"), row.get("text_pair")
         if not isinstance(text, str):

@@ -1,0 +1,189 @@
+"""From an opened bundle to a session that may answer: the variant chosen, checked, opened and proved again here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeplm_runtime.bundle.canary import drift, read_canary
+from edgeplm_runtime.bundle.choose import candidates
+from edgeplm_runtime.bundle.manifest import Variant
+from edgeplm_runtime.bundle.reader import Bundle
+from edgeplm_runtime.bundle.scan import scan_graph
+from edgeplm_runtime.engine.settings import Settings
+from edgeplm_runtime.errors import (
+    BadBundle,
+    CanaryDrift,
+    MissingDependency,
+    OutOfMemory,
+    ProviderUnavailable,
+    shown,
+)
+from edgeplm_runtime.machine import describe, isa_shortfall
+from edgeplm_runtime.numerics import Ids
+from edgeplm_runtime.providers import Provider, provider_named
+from edgeplm_runtime.session import GraphSession, SessionSettings, older_than_proved, usable
+from edgeplm_runtime.tasks import Task
+
+
+MAX_GRAPH_BYTES = 2**31 - 1  # protobuf reads no larger file; weights of any size lie beside it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Active:
+    """What really runs. `node_share` is the share of graph nodes on `provider`, from 0 to 1."""
+
+    variant: str
+    precision: str
+    provider: str
+    node_share: float
+    threads: int
+    canary: str
+
+
+def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> tuple[GraphSession, Active]:
+    """The best variant that runs here and gives the answers that were proved. load() documents what is raised."""
+    provider = provider_named(settings.provider)
+    if provider.name != "CPU" and (reason := usable(provider)):
+        raise ProviderUnavailable(f"{provider.name} is not usable here: {reason}")
+    refused: list[str] = []
+    for candidate in candidates(bundle.manifest, variant=settings.variant, provider=provider.name):
+        if candidate.reason is not None:
+            continue
+        variant = candidate.variant
+        session = _open(bundle, variant, provider, settings, threads)
+        _check_ends(bundle, variant, task, session)
+        try:
+            canary = _check_canary(bundle, variant, session, settings)
+        except CanaryDrift as error:
+            refused.append(str(error))
+            continue
+        return session, Active(
+            variant=variant.name,
+            precision=variant.precision,
+            provider=provider.name,
+            node_share=session.node_share,
+            threads=threads,
+            canary=canary,
+        )
+    raise CanaryDrift(
+        "no variant gives on this CPU the answers that were proved: " + " ".join(refused) + " Export on this "
+        "machine, or choose another variant (`edgeplm inspect`)."
+    )
+
+
+def trust(bundle: Bundle, names: Sequence[str], settings: Settings) -> None:
+    """Make sure that these files are those of the manifest, or at least that they belong to the bundle."""
+    if settings.check_hashes:
+        bundle.check(names)
+    else:
+        bundle.refuse_shared(names)
+
+
+def within_vocabulary(ids: Ids, bundle: Bundle, source: str) -> Ids:
+    """The token ids (rows, tokens), made by the file `source`, if the model knows them all."""
+    known = bundle.manifest.text.vocabulary
+    if ids.size == 0 or ids.min() < 0 or ids.max() >= known:
+        raise BadBundle(
+            f"{bundle.root}: {source} gives the token ids {ids.min(initial=0)} to {ids.max(initial=-1)}; the "
+            f"model knows 0 to {known - 1}. They do not belong together; export the bundle again."
+        )
+    return ids
+
+
+def run_graph(session: GraphSession, wanted: Sequence[str], feeds: Mapping[str, Ids]) -> dict[str, NDArray[Any]]:
+    """The named outputs for those of the feeds that this graph has as inputs."""
+    used = {name: feeds[name] for name in session.inputs if name in feeds}
+    return dict(zip(wanted, session.run(wanted, used), strict=True))
+
+
+@contextmanager
+def memory_is_short(what: str) -> Iterator[None]:
+    """Python's and numpy's MemoryError inside becomes OutOfMemory."""
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(f"this machine has too little memory {what}: {error}. Use fewer or shorter texts.") from None
+
+
+def _open(bundle: Bundle, variant: Variant, provider: Provider, settings: Settings, threads: int) -> GraphSession:
+    trust(bundle, variant.files, settings)
+    graph = bundle.path(variant.files[0])
+    folder = PurePosixPath(variant.files[0]).parent
+    # By its path from the graph's folder, as the graph names it: a file of that name elsewhere is another one.
+    sizes = {
+        str(PurePosixPath(name).relative_to(folder)): bundle.path(name).stat().st_size
+        for name in variant.files[1:]
+        if PurePosixPath(name).is_relative_to(folder)
+    }
+    if (size := graph.stat().st_size) > MAX_GRAPH_BYTES:
+        raise BadBundle(f"{graph} has {size} bytes; a graph has at most {MAX_GRAPH_BYTES}. Export it again.")
+    facts = scan_graph(graph.read_bytes(), name=str(graph), external_sizes=sizes)
+    try:
+        session = GraphSession(
+            graph,
+            provider,
+            SessionSettings(
+                threads=threads,
+                optimize=not variant.optimized,
+                prepack=settings.prepack,
+                memory_limit_bytes=settings.memory_limit_bytes,
+                timeout_s=settings.timeout_s,
+            ),
+        )
+    except BadBundle as error:
+        proved = bundle.manifest.tools.get("onnxruntime")
+        if (here := older_than_proved(proved)) is None:
+            raise
+        raise MissingDependency(
+            f"{graph} (opset {facts.opsets['']}) was proved with ONNX Runtime {proved}, and the {here} of this "
+            f"machine cannot load it. At least {proved} is needed: pip install 'onnxruntime>={proved}'. {error}"
+        ) from None
+    if session.node_share < 1.0 and not settings.allow_fallback:
+        raise ProviderUnavailable(
+            f"only {session.node_share:.0%} of the nodes run on {provider.name}; the rest would run on the CPU. "
+            "Pass allow_fallback=True (--allow-fallback) to accept that."
+        )
+    return session
+
+
+def _check_ends(bundle: Bundle, variant: Variant, task: Task, session: GraphSession) -> None:
+    """Refuses a graph whose inputs and outputs are not those of the manifest and the task."""
+    inputs = bundle.manifest.text.inputs
+    if task.output not in session.float_outputs or set(session.inputs) - set(inputs):
+        raise BadBundle(
+            f"{bundle.root}: {variant.files[0]} has the inputs {sorted(session.inputs)} and the outputs "
+            f"{sorted(session.outputs)}; the manifest expects {sorted(inputs)} and {task.output!r} (of floats). "
+            "Export the bundle again."
+        )
+
+
+def _check_canary(bundle: Bundle, variant: Variant, session: GraphSession, settings: Settings) -> str:
+    """Re-check the stored answers where this CPU picks other kernels than the one that proved them."""
+    other = isa_shortfall(variant.isa, describe().isa)
+    name = bundle.manifest.canary
+    if not other or name is None:
+        return "same kind of CPU" if not other else "none in the bundle"
+    trust(bundle, [name], settings)
+    canary = read_canary(bundle.path(name))
+    if canary.output not in session.float_outputs:
+        raise BadBundle(
+            f"{bundle.root}: {name} is about the output {shown(canary.output)}, which the graph does not have. "
+            "Export the bundle again."
+        )
+    outputs = []
+    for row in canary.ids:
+        ids = within_vocabulary(np.asarray([row], dtype=np.int64), bundle, name)
+        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        outputs.append(run_graph(session, [canary.output], feeds)[canary.output].astype(np.float32))
+    if found := drift(canary, variant.name, outputs):
+        raise CanaryDrift(f"{variant.name}: {found} (this CPU differs in {', '.join(other)}).")
+    return f"passed (this CPU differs in {', '.join(other)})"

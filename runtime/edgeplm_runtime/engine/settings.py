@@ -1,0 +1,85 @@
+"""The arguments of load(): checked, and kept so that a copy or a forked child opens the same engine again."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+from edgeplm_runtime.errors import BadInput, BadInputType
+
+
+MAX_THREADS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of load(); `path` is absolute."""
+
+    path: str
+    variant: str
+    provider: str
+    threads: int | None
+    allow_fallback: bool
+    check_hashes: bool
+    prepack: bool
+    token_budget: int
+    memory_limit_bytes: int | None
+    timeout_s: float | None
+
+
+def checked_settings(
+    *,
+    path: str | os.PathLike[str],
+    variant: str,
+    provider: str,
+    threads: int | None,
+    allow_fallback: bool,
+    check_hashes: bool,
+    prepack: bool,
+    token_budget: int,
+    memory_limit_bytes: int | None,
+    timeout_s: float | None,
+) -> Settings:
+    """The settings, if each is one that load() can take. Raises BadInput."""
+    if threads is not None:
+        _check_whole("threads", threads, MAX_THREADS)
+    if memory_limit_bytes is not None:
+        _check_whole("memory_limit_bytes", memory_limit_bytes, 2**62)
+    _check_whole("token_budget", token_budget, 2**62)
+    if timeout_s is not None and not (_is_number(timeout_s) and 0 < timeout_s <= threading.TIMEOUT_MAX):
+        raise BadInput(f"timeout_s is {timeout_s!r}; give seconds above 0, or None for no limit.")
+    for name, value in (("variant", variant), ("provider", provider)):
+        if not isinstance(value, str):
+            raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")
+    if not isinstance(path, (str, os.PathLike)):
+        raise BadInputType(f"path is {type(path).__name__}; expected the folder of a bundle.")
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"the path {ascii(os.fspath(path))[:200]} is not UTF-8, and ONNX Runtime opens no such path. Rename the "
+            "folder, or make a link to it (ln -s)."
+        ) from None
+    return Settings(
+        # Absolute: a copy or a forked child may have another working directory.
+        path=os.path.abspath(path),
+        variant=variant,
+        provider=provider,
+        threads=threads,
+        allow_fallback=allow_fallback,
+        check_hashes=check_hashes,
+        prepack=prepack,
+        token_budget=token_budget,
+        memory_limit_bytes=memory_limit_bytes,
+        timeout_s=timeout_s,
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: object, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise BadInput(f"{name} is {value!r}; give a whole number from 1 to {most}, or leave it out.")

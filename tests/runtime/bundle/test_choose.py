@@ -1,0 +1,99 @@
+"""Which variant runs: the most faithful one that is meant for the provider, and why not the others."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeplm_runtime.bundle.choose import FIDELITY, candidates
+from edgeplm_runtime.bundle.manifest import (
+    CheckpointRecord,
+    MachineRecord,
+    Manifest,
+    ParitySummary,
+    TextInput,
+    Variant,
+)
+from edgeplm_runtime.errors import BadInput
+
+
+PARITY = ParitySummary(
+    cells=1, max_abs_error=0, min_cosine=1, mean_cosine=1, argmax_agreement=1, batch_drift=0, worst_text=""
+)
+
+
+def variant(name: str, precision: str, *providers: str) -> Variant:
+    return Variant(
+        name=name,
+        precision=precision,
+        scheme="none",
+        files=(f"{name}.onnx",),
+        opset=17,
+        exporter="",
+        optimizations={},
+        providers=providers or ("CPU",),
+        isa=(),
+        parity=PARITY,
+        optimized=True,
+    )
+
+
+def manifest(*variants: Variant) -> Manifest:
+    return Manifest(
+        format_version="1.0",
+        task="text-classification",
+        text=TextInput(
+            tokenizer="tokenizer.json",
+            inputs=("input_ids",),
+            max_length=8,
+            vocabulary=9,
+            padding_side="right",
+            truncation_side="right",
+            pad_token_id=0,
+            pad_token_type_id=0,
+            pairs="optional",
+        ),
+        variants=variants,
+        checkpoint=CheckpointRecord(name="c", revision=None, model_type="bert", architecture="", files={}),
+        files={},
+        tools={},
+        machine=MachineRecord(cpu="", architecture="", isa=(), cores_usable=1, memory_bytes=0, system=""),
+    )
+
+
+INT8, FP32, FP16 = variant("int8", "int8"), variant("fp32", "fp32"), variant("fp16", "fp16", "CUDA", "CPU")
+
+
+@given(st.permutations(["fp32", "bf16", "fp16", "int8", "int4", "int2"]))
+def test_auto_ranks_by_fidelity_and_puts_an_unknown_precision_last(order: list[str]) -> None:
+    made = manifest(*(variant(name, name) for name in order))
+    found = candidates(made, variant="auto", provider="CPU")
+    assert [c.variant.name for c in found] == [*FIDELITY, "int2"]
+    assert all(c.reason is None for c in found)
+
+
+def test_a_variant_for_another_provider_comes_last_with_its_reason() -> None:
+    found = candidates(manifest(FP32, FP16), variant="auto", provider="CUDA")
+    assert [(c.variant.name, c.reason) for c in found] == [("fp16", None), ("fp32", "made for CPU, not for CUDA")]
+
+
+def test_a_named_variant_is_the_only_one() -> None:
+    assert [c.variant.name for c in candidates(manifest(FP32, INT8), variant="int8", provider="CPU")] == ["int8"]
+
+
+def test_an_unknown_variant_is_named_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match=r"unknown variant 'int9'\. Did you mean 'int8'\? Known: auto, fp32, int8"):
+        candidates(manifest(FP32, INT8), variant="int9", provider="CPU")
+
+
+@pytest.mark.parametrize("asked", ["auto", "fp32"])
+def test_no_variant_for_the_provider_says_why(asked: str) -> None:
+    with pytest.raises(BadInput, match=r"fp32: made for CPU, not for OpenVINO.*edgeplm inspect"):
+        candidates(manifest(FP32), variant=asked, provider="OpenVINO")
+
+
+def test_the_manifest_survives_its_own_format() -> None:
+    made = manifest(FP32, FP16)
+    assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(made)), Manifest) == made

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from edgeplm_export.pipeline import ExportResult, export
+    from edgeplm_export.pipeline import ExportResult, ParityFailed, export
     from edgeplm_runtime.engine import Active, Detailed, Engine, TruncationWarning, load
     from edgeplm_runtime.errors import (
         BadBundle,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         BadInputType,
         CanaryDrift,
         CannotWrite,
+        DeadlineExceeded,
         EdgePLMError,
         EngineClosed,
         GateFailed,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     )
 
 _PLACES = {
-    "edgeplm_export.pipeline": ("ExportResult", "export"),
+    "edgeplm_export.pipeline": ("ExportResult", "ParityFailed", "export"),
     "edgeplm_runtime.engine": ("Active", "Detailed", "Engine", "TruncationWarning", "load"),
     "edgeplm_runtime.errors": (
         "BadBundle",
@@ -42,6 +43,7 @@ _PLACES = {
         "BadInputType",
         "CanaryDrift",
         "CannotWrite",
+        "DeadlineExceeded",
         "EdgePLMError",
         "EngineClosed",
         "GateFailed",
@@ -60,6 +62,7 @@ __all__ = [
     "BadInputType",
     "CanaryDrift",
     "CannotWrite",
+    "DeadlineExceeded",
     "Detailed",
     "EdgePLMError",
     "Engine",
@@ -68,6 +71,7 @@ __all__ = [
     "GateFailed",
     "MissingDependency",
     "OutOfMemory",
+    "ParityFailed",
     "ProviderUnavailable",
     "TruncationWarning",
     "export",

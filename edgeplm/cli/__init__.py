@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import Any, NoReturn
 
 import click
@@ -23,6 +24,7 @@ COMMANDS = {
     "bench": "Measure a bundle on this machine.",
 }
 INTERRUPTED = 130
+OUT_OF_MEMORY = 3
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 
 
@@ -47,6 +49,17 @@ class Lazy(click.Group):
             raise click.UsageError(str(unknown("command", args[0], COMMANDS)), ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that went away (like `head`) ends it quietly, as SIGPIPE ends other programs."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # Python flushes once more at exit, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(BROKEN_PIPE)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list for --help, from the table alone."""
         with formatter.section("Commands"):
@@ -63,16 +76,25 @@ def _with_common_options(command: click.Command) -> click.Command:
     common = {"callback": _note, "is_flag": True, "expose_value": False}
     if not any(param.name == "quiet" for param in command.params):
         command.params += [
-            click.Option(["-v", "--verbose"], help="Show tracebacks and each step's details.", **common),
-            click.Option(["-q", "--quiet"], help="Show only results and errors.", **common),
+            click.Option(["-v", "--verbose"], help="Show the traceback of an error.", **common),
+            click.Option(["-q", "--quiet"], help="Show only results and errors, no steps or notes.", **common),
         ]
     return command
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgeplm")
-@click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_note, help="Show tracebacks.")
-@click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_note, help="Show only results and errors.")
+@click.option(
+    "-v", "--verbose", is_flag=True, expose_value=False, callback=_note, help="Show the traceback of an error."
+)
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=_note,
+    help="Show only results and errors, no steps or notes.",
+)
 def group() -> None:
     """From a fine-tuned Hugging Face checkpoint to a proved bundle that answers without torch."""
 
@@ -84,7 +106,6 @@ def main() -> NoReturn:
     settings: dict[str, bool] = {}
     try:
         code = group.main(standalone_mode=False, obj=settings)
-        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         _interrupted()
@@ -93,20 +114,18 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (like `head`) has what it wanted. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
     except EdgePLMError as error:
-        if settings.get("verbose"):
-            raise
-        click.echo(f"edgeplm: {error}", err=True)
-        sys.exit(error.exit_code)
+        _failed(str(error), error.exit_code, settings)
     except MemoryError as error:
-        if settings.get("verbose"):
-            raise
-        click.echo(f"edgeplm: this machine has too little memory for that ({error}).", err=True)
-        sys.exit(3)
+        _failed(f"this machine has too little memory for that ({error}).", OUT_OF_MEMORY, settings)
+
+
+def _failed(message: str, code: int, settings: dict[str, bool]) -> NoReturn:
+    """One paragraph on stderr, with -v the traceback above it."""
+    if settings.get("verbose"):
+        traceback.print_exc()
+    click.echo(f"edgeplm: {message}", err=True)
+    sys.exit(code)
 
 
 def _interrupted() -> NoReturn:

@@ -44,8 +44,7 @@ def print_json(value: Any) -> None:
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
     """A function that says each step of long work on stderr: a spinner on a terminal, lines elsewhere."""
-    quiet = bool(click.get_current_context().find_root().obj.get("quiet"))
-    if quiet:
+    if is_quiet():
         yield lambda message: None
         return
     screen = console(stderr=True)
@@ -62,12 +61,23 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 
 def notes_to_stderr() -> None:
-    """Warnings become one plain line each on stderr."""
+    """Warnings become one plain line each on stderr; with -q, none."""
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        click.echo(f"edgeplm: note: {message}", err=True)
+        note(str(message))
 
     warnings.showwarning = show
+
+
+def note(message: str) -> None:
+    """Something to know that is no error, on stderr; with -q, nothing."""
+    if not is_quiet():
+        click.echo(f"edgeplm: note: {message}", err=True)
+
+
+def is_quiet() -> bool:
+    """Whether -q was given, before or after the command's name."""
+    return bool(click.get_current_context().find_root().ensure_object(dict).get("quiet"))
 
 
 def _plain(value: Any) -> Any:

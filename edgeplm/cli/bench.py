@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edgeplm.cli._output import console, notes_to_stderr, print_json, steps, table
+from edgeplm.cli._output import console, note, notes_to_stderr, print_json, steps, table
 
 
 @click.command()
@@ -46,7 +46,7 @@ def command(
             active = engine.active
             known = [n for n in lengths if n <= engine.manifest.text.max_length]
             for beyond in sorted(set(lengths) - set(known)):
-                click.echo(f"edgeplm: note: {beyond} tokens are more than this model takes; left out.", err=True)
+                note(f"{beyond} tokens are more than this model takes; left out.")
             cells = measure_grid(engine, batches, known or lengths, repeats=repeats, progress=progress)
             peak = peak_rss_bytes()
         arguments = ["--variant", active.variant, "--provider", provider, "--threads", str(active.threads)]
@@ -55,7 +55,7 @@ def command(
             progress(f"starting {cold_starts} fresh processes")
             cold = measure_cold_start(bundle, arguments, runs=cold_starts)
     if busy:
-        click.echo(f"edgeplm: note: {busy}.", err=True)
+        note(f"{busy}.")
     if as_json:
         document: dict[str, Any] = {
             "bundle": bundle,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgeplm.cli._output import console, notes_to_stderr, print_json, steps, table
+from edgeplm.cli._output import console, note, notes_to_stderr, print_json, steps, table
 from edgeplm.cli._reports import figure, show_reports
 
 
@@ -61,8 +61,8 @@ def command(
     except GateFailed as error:
         show_reports(screen, getattr(error, "reports", ()), failures=True)
         raise
-    for note in result.notes:
-        click.echo(f"edgeplm: note: {note}.", err=True)
+    for line in result.notes:
+        note(f"{line}.")
     if result.dropped:
         show_reports(screen, result.dropped, failures=True)
         names = ", ".join(report.variant for report in result.dropped)

@@ -13,12 +13,13 @@ from edgeplm.cli._output import console, notes_to_stderr, print_json, steps
 @click.option("--trust-remote-code", is_flag=True, help="Allow Python code from the checkpoint to run.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(bundle: str, reference: str | None, trust_remote_code: bool, as_json: bool) -> None:
-    """Check every file of BUNDLE against its manifest, and that each graph may be loaded.
+    """Check every file of BUNDLE against its manifest, and scan each graph for what may not be loaded.
 
     Exit code 1 when a file is missing, changed or extra, or when a variant does not answer like the checkpoint.
     """
     from edgeplm.cli._reports import show_reports
     from edgeplm_runtime.bundle.reader import open_bundle
+    from edgeplm_runtime.bundle.verify import find_problems
     from edgeplm_runtime.errors import BadBundle, GateFailed
 
     notes_to_stderr()
@@ -27,8 +28,7 @@ def command(bundle: str, reference: str | None, trust_remote_code: bool, as_json
     except BadBundle as error:
         # For `run` a damaged bundle is bad input; here it is the answer to the question.
         raise GateFailed(str(error)) from None
-    problems = [found for name in opened.manifest.files if (found := opened.problem(name))]
-    problems += [f"{name} is extra: the manifest does not list it." for name in opened.extra_files()]
+    problems = find_problems(opened)
     reports = []
     if reference is not None and not problems:
         from edgeplm.cli._extras import build_side

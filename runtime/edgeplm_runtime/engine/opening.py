@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from edgeplm_runtime.bundle.canary import drift, read_canary
 from edgeplm_runtime.bundle.choose import candidates
 from edgeplm_runtime.bundle.manifest import Variant
 from edgeplm_runtime.bundle.reader import Bundle
-from edgeplm_runtime.bundle.scan import scan_graph
+from edgeplm_runtime.bundle.verify import scan_variant
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import (
     BadBundle,
@@ -30,9 +29,6 @@ from edgeplm_runtime.numerics import Ids
 from edgeplm_runtime.providers import Provider, provider_named
 from edgeplm_runtime.session import GraphSession, SessionSettings, older_than_proved, usable
 from edgeplm_runtime.tasks import Task
-
-
-MAX_GRAPH_BYTES = 2**31 - 1  # protobuf reads no larger file; weights of any size lie beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +113,7 @@ def memory_is_short(what: str) -> Iterator[None]:
 def _open(bundle: Bundle, variant: Variant, provider: Provider, settings: Settings, threads: int) -> GraphSession:
     trust(bundle, variant.files, settings)
     graph = bundle.path(variant.files[0])
-    folder = PurePosixPath(variant.files[0]).parent
-    # By its path from the graph's folder, as the graph names it: a file of that name elsewhere is another one.
-    sizes = {
-        str(PurePosixPath(name).relative_to(folder)): bundle.path(name).stat().st_size
-        for name in variant.files[1:]
-        if PurePosixPath(name).is_relative_to(folder)
-    }
-    if (size := graph.stat().st_size) > MAX_GRAPH_BYTES:
-        raise BadBundle(f"{graph} has {size} bytes; a graph has at most {MAX_GRAPH_BYTES}. Export it again.")
-    facts = scan_graph(graph.read_bytes(), name=str(graph), external_sizes=sizes)
+    facts = scan_variant(bundle, variant)
     try:
         session = GraphSession(
             graph,

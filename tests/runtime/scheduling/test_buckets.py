@@ -1,0 +1,41 @@
+"""The plan of batches: every input once, within the budget, in an order that wastes little padding."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeplm_runtime.scheduling.buckets import plan
+
+
+LENGTHS = st.lists(st.integers(0, 600), max_size=80)
+
+
+@given(LENGTHS, st.integers(1, 4000))
+def test_every_position_comes_once(lengths: list[int], budget: int) -> None:
+    batches = plan(lengths, budget=budget)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    assert all(batches)
+
+
+@given(LENGTHS, st.integers(1, 4000))
+def test_a_batch_with_its_padding_is_within_the_budget_unless_it_is_one_row(lengths: list[int], budget: int) -> None:
+    for batch in plan(lengths, budget=budget):
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+@given(LENGTHS, st.integers(1, 4000))
+def test_longest_first_and_equal_lengths_in_their_order(lengths: list[int], budget: int) -> None:
+    order = [position for batch in plan(lengths, budget=budget) for position in batch]
+    assert [(-lengths[i], i) for i in order] == sorted((-length, i) for i, length in enumerate(lengths))
+
+
+@given(LENGTHS, st.integers(1, 4000))
+def test_no_batch_could_have_taken_the_next_row(lengths: list[int], budget: int) -> None:
+    batches = plan(lengths, budget=budget)
+    for batch, _ in zip(batches, batches[1:], strict=False):
+        assert (len(batch) + 1) * lengths[batch[0]] > budget
+
+
+def test_no_inputs_make_no_batch() -> None:
+    assert plan([]) == []

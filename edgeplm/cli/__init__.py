@@ -72,31 +72,25 @@ def _note(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     return value
 
 
+COMMON: dict[str, Any] = {"callback": _note, "is_flag": True, "expose_value": False}
+
+
 def _with_common_options(command: click.Command) -> click.Command:
-    common = {"callback": _note, "is_flag": True, "expose_value": False}
     if not any(param.name == "quiet" for param in command.params):
         command.params += [
-            click.Option(["-v", "--verbose"], help="Show the traceback of an error.", **common),
-            click.Option(["-q", "--quiet"], help="Show only results and errors, no steps or notes.", **common),
+            click.Option(["-v", "--verbose"], help="Show the traceback of an error.", **COMMON),
+            click.Option(["-q", "--quiet"], help="Show only results and errors, no steps or notes.", **COMMON),
         ]
     return command
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgeplm")
-@click.option(
-    "-v", "--verbose", is_flag=True, expose_value=False, callback=_note, help="Show the traceback of an error."
-)
-@click.option(
-    "-q",
-    "--quiet",
-    is_flag=True,
-    expose_value=False,
-    callback=_note,
-    help="Show only results and errors, no steps or notes.",
-)
 def group() -> None:
     """From a fine-tuned Hugging Face checkpoint to a proved bundle that answers without torch."""
+
+
+_with_common_options(group)
 
 
 def main() -> NoReturn:

@@ -110,6 +110,10 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except EdgePLMError as error:
         _failed(str(error), error.exit_code, settings)
+    except OSError as error:
+        # Without a file's name it is of the output itself: a full disk behind a redirection.
+        what = f"{error.filename} cannot be used" if error.filename else "the output cannot be written"
+        _failed(f"{what}: {error.strerror or error}.", EdgePLMError.exit_code, settings)
     except MemoryError as error:
         _failed(f"this machine has too little memory for that ({error}).", OUT_OF_MEMORY, settings)
 

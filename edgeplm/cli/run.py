@@ -28,6 +28,8 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.option("--pair", help="A second text, read as a pair with each TEXT.")
 @click.option("--no-truncation", is_flag=True, help="Refuse texts longer than the model takes.")
 @click.option("--allow-fallback", is_flag=True, help="Accept nodes on the CPU where the provider cannot run them.")
+@click.option("--timeout", "timeout_s", type=float, help="Seconds that one batch may take; for unknown bundles.")
+@click.option("--memory-limit", "memory_mb", type=int, help="MB that the graph's values may take; CPU only.")
 @click.option("--skip-hashes", is_flag=True, help="Do not compare the files with the manifest.")
 def command(
     bundle: str,
@@ -42,6 +44,8 @@ def command(
     pair: str | None,
     no_truncation: bool,
     allow_fallback: bool,
+    timeout_s: float | None,
+    memory_mb: int | None,
     skip_hashes: bool,
 ) -> None:
     """Answer each TEXT with the bundle; `-` reads one text per line from stdin, as a stream.
@@ -72,6 +76,8 @@ def command(
         allow_fallback,
         check_hashes=not skip_hashes,
         prepack=from_stdin or len(texts) > ONE_SHOT,
+        memory_limit_bytes=None if memory_mb is None else memory_mb * 2**20,
+        timeout_s=timeout_s,
     ) as engine:
         inputs: Iterator[Any] = _lines(as_json) if from_stdin else iter(texts)
         if pair is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,11 +12,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.families import Family
-from edgeplm_runtime.errors import BadCheckpoint
+from edgeplm_runtime.errors import BadCheckpoint, EdgePLMError
 
 
 TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")  # outputs with a token axis
 FALLBACK_MAX_LENGTH = 512  # where neither tokenizer nor config sets a limit (XLNet): docs/decisions/0006
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "bpe.codes", "tekken.json", "*.tiktoken")
 UNLIMITED = 10**6  # transformers writes 10**30 where a tokenizer knows no limit
 
 
@@ -69,31 +71,53 @@ def load_pretrained(
     """
     common = {"trust_remote_code": checkpoint.trust_remote_code, "local_files_only": True}
     attention = {"attn_implementation": family.attention} if family.attention else {}
-    try:
+    with blamed_on(f"{checkpoint.name} cannot be loaded by transformers"):
         model, info = auto_class.from_pretrained(
             str(checkpoint.path),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             use_safetensors=True,
             dtype=torch.float32,
             **attention,
             **common,
         )
-        tokenizer = AutoTokenizer.from_pretrained(str(checkpoint.path), **common)
-    except Exception as error:  # of many libraries, that have no other common class
-        raise BadCheckpoint(f"{checkpoint.name} cannot be loaded by transformers: {error}") from None
-    except BaseException as error:  # the tokenizer library panics with a class that is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
-        raise BadCheckpoint(f"{checkpoint.name}: tokenizer.json fails in the tokenizer library: {error}") from None
     if getattr(model.config, "is_encoder_decoder", False):
         raise BadCheckpoint(f"{checkpoint.name} is an encoder-decoder; this version exports encoders only.")
+    for name, found, expected in sorted(info["mismatched_keys"]):
+        raise BadCheckpoint(
+            f"{checkpoint.name}: the weights of {name} have the shape {tuple(found)}, config.json asks for "
+            f"{tuple(expected)}. Use the config.json that was saved with them."
+        )
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in unused))
     if missing:
         raise BadCheckpoint(
             f"{checkpoint.name} ({checkpoint.architecture}) has no weights for {len(missing)} tensor(s) that this task "
             f"needs ({', '.join(missing[:3])}): they would be random. Fine-tune it first, or name another --task."
         )
+    with blamed_on(f"{checkpoint.name} cannot be loaded by transformers: its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(str(checkpoint.path), **common)
+    # Without any file, transformers invents a tokenizer of a few characters.
+    if getattr(tokenizer, "is_fast", False) and not any(any(checkpoint.path.glob(name)) for name in VOCABULARIES):
+        raise BadCheckpoint(
+            f"{checkpoint.name} holds no tokenizer (tokenizer.json, vocab.txt, …). Save the one that it was trained "
+            "with beside the weights."
+        )
     return model.eval(), tokenizer
+
+
+@contextlib.contextmanager
+def blamed_on(what: str) -> Iterator[None]:
+    """A failure of the libraries below becomes BadCheckpoint, which says `what` and the library's first line."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, EdgePLMError):
+        raise
+    except BaseException as error:
+        # The tokenizer library panics with a class that is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadCheckpoint(f"{what}: {words[0]}") from None
 
 
 def fast_tokenizer(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
@@ -108,6 +132,8 @@ def fast_tokenizer(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
             f"{name}: its tokenizer names no padding token, which a batch of texts needs. Set pad_token in "
             "tokenizer_config.json to the one that it was trained with."
         )
+    with blamed_on(f"{name}: its tokenizer fails"):
+        tokenizer(["a text", "?!", "\u4f60"], ["another", "", "\x00"], padding=True, verbose=False)
     return tokenizer  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,15 @@ from transformers import AutoModel
 
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.families import Family
-from edgeplm_export.model import Forward, TorchModel, check_vocabulary, fast_tokenizer, load_pretrained, max_length
+from edgeplm_export.model import (
+    Forward,
+    TorchModel,
+    blamed_on,
+    check_vocabulary,
+    fast_tokenizer,
+    load_pretrained,
+    max_length,
+)
 from edgeplm_runtime.errors import BadCheckpoint
 
 
@@ -48,7 +56,7 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
         warnings.warn(f"{checkpoint.name} has no modules.json: its token embeddings are pooled by mean", stacklevel=2)
     # sentence-transformers does not tell which weights it missed.
     load_pretrained(checkpoint, family, AutoModel, unused=("pooler",))
-    try:
+    with blamed_on(f"{checkpoint.name} cannot be loaded by sentence-transformers"):
         model = SentenceTransformer(
             str(checkpoint.path),
             device="cpu",
@@ -56,8 +64,6 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
             local_files_only=True,
             model_kwargs={"attn_implementation": family.attention, "dtype": torch.float32},
         ).eval()
-    except Exception as error:  # of many libraries, that have no other common class
-        raise BadCheckpoint(f"{checkpoint.name} cannot be loaded by sentence-transformers: {error}") from None
     _check_prompts(checkpoint, model)
     transformer: Any = model[0]
     tokenizer = fast_tokenizer(model.tokenizer, checkpoint.name)

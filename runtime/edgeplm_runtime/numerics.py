@@ -26,9 +26,10 @@ def softmax(logits: Floats) -> Floats:
 def sigmoid(logits: Floats) -> Floats:
     """Independent probabilities: logits of any shape, float32 → the same shape, each in [0, 1].
 
-    Written with tanh, which cannot overflow: 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2.
+    Written with exp(-|x|), which cannot overflow and keeps the digits of small probabilities.
     """
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float32)
+    small = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, np.float32(1), small) / (1 + small), dtype=np.float32)
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool, length: int | None = None) -> Ids:

@@ -9,10 +9,11 @@ import importlib
 import importlib.util
 import os
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -42,7 +43,7 @@ ONE_NODE_GRAPH = (
     b'\x08\x07\x12\x00:7\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x05probeZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n'
     b"\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
-DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+DISTRIBUTION_FOLDER = re.compile(r"(onnxruntime(?:_gpu|_openvino|_directml|_qnn|_rocm)?)-([0-9][^-]*)\.dist-info")
 # ONNX Runtime's own log. It logs each error that it also raises, so on the CPU only what is fatal (4); why a
 # provider could not be loaded it only logs (3).
 QUIET, ERRORS = 4, 3
@@ -112,16 +113,17 @@ def _numbers(version: str) -> list[int]:
 
 
 def installed_distributions() -> list[str]:
-    """The distributions of ONNX Runtime that are installed; more than one overwrite each other."""
-    from importlib import metadata  # reads e-mail headers and zip files: only for messages
+    """The distributions of ONNX Runtime that are installed, with their versions; several overwrite each other.
 
-    found = []
-    for name in DISTRIBUTIONS:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    Read from the names of the folders that pip leaves: importlib.metadata would cost a start 20 ms.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        with suppress(OSError):
+            for entry in os.listdir(folder or "."):
+                if match := DISTRIBUTION_FOLDER.fullmatch(entry):
+                    found.setdefault(match[1].replace("_", "-"), match[2])
+    return [f"{name} {version}" for name, version in sorted(found.items())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,11 +218,17 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
                 chain.append("CPUExecutionProvider")
             # Constant folding runs operators while the graph is opened, and no deadline stops them there.
             left_out = [] if settings.timeout_s is None else ["ConstantFolding"]
+            # Without enable_fallback=0, onnxruntime prints its error to stdout and goes on with the CPU.
             session: onnxruntime.InferenceSession = ort.InferenceSession(
-                model, options, providers=chain, disabled_optimizers=left_out
+                model, options, providers=chain, disabled_optimizers=left_out, enable_fallback=0
             )
     except Exception as error:
-        raise _typed(error, what) from None
+        typed = _typed(error, what)
+        if provider.name != "CPU" and isinstance(typed, BadBundle):
+            raise ProviderUnavailable(
+                f"{provider.name} cannot be used: {str(error)[:400].strip()} It needs {provider.needs}."
+            ) from None
+        raise typed from None
     # ONNX Runtime only logs that a provider could not be loaded, and goes on with the CPU.
     if provider.ort_name not in session.get_providers():
         raise ProviderUnavailable(

@@ -111,7 +111,7 @@ def test_a_model_type_that_nobody_knows(classifier: Path, edit_json: Edit, model
         ("[" * 100_000, "is not readable JSON"),
         ("[1]", "holds a list; expected an object"),
         ("null", "holds a NoneType; expected an object"),
-        ('{"model_type": "bert", "model_type": "roberta"}', "the key 'model_type' stands twice"),
+        ('{"model_type": "bert", "model_type": "roberta"}', "is not readable JSON: the key 'model_type' stands twice"),
     ],
 )
 def test_a_damaged_config(classifier: Path, text: str, says: str) -> None:

@@ -60,7 +60,7 @@ def test_a_wrong_argument_of_load_is_named(classifier_bundle: Path, arguments: d
 
 @pytest.mark.parametrize("path", [None, 3, b"bytes", ["a"]])
 def test_a_path_of_the_wrong_type_is_named(path: Any) -> None:
-    with pytest.raises(BadInputType, match="path is .*; expected the folder of a bundle"):
+    with pytest.raises(BadInputType, match=r"path is .*; expected the folder of a bundle"):
         load(path)
 
 

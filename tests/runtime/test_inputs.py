@@ -122,9 +122,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("options", "found"), OPTIONS.values(), ids=OPTIONS)
-def test_a_wrong_option_is_named_before_any_input_is_read(
-    engine: Engine, options: dict[str, Any], found: str
-) -> None:
+def test_a_wrong_option_is_named_before_any_input_is_read(engine: Engine, options: dict[str, Any], found: str) -> None:
     def inputs() -> Iterator[str]:
         raise AssertionError("an input was read")
         yield ""
@@ -145,7 +143,7 @@ def test_prompts_go_before_the_text(bundle: Path, edit_manifest: Callable[..., N
         assert prompted == engine.tokenize(["this film good"], prompt_name=None)[0].ids
         assert prompted == engine.tokenize(["good"], prompt="this film ")[0].ids
         assert engine.tokenize(["good"], prompt_name="none")[0].ids == engine.tokenize(["good"], prompt="")[0].ids
-        with pytest.raises(BadInput, match="unknown prompt_name 'quer'. Did you mean 'query'"):
+        with pytest.raises(BadInput, match=r"unknown prompt_name 'quer'\. Did you mean 'query'"):
             engine("good", prompt_name="quer")
 
 
@@ -250,7 +248,7 @@ def test_wrong_masks_type_ids_and_outputs_are_refused(engine: Engine) -> None:
         engine.forward(IDS, MASK, [[0, -1, 0, 0]] * 2)
     with pytest.raises(BadInput, match="failed with these token_type_ids, 0 to 7; most models know 0 and 1 only"):
         engine.forward(IDS, MASK, [[0, 7, 0, 0]] * 2)
-    with pytest.raises(BadInput, match="unknown output 'logit'. Did you mean 'logits'"):
+    with pytest.raises(BadInput, match=r"unknown output 'logit'\. Did you mean 'logits'"):
         engine.forward(IDS, outputs=["logit"])
 
 

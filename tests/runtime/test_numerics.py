@@ -14,7 +14,9 @@ from edgeplm_runtime.errors import BadInput, BadInputType
 from edgeplm_runtime.numerics import Floats, cosine, integers, pad, sigmoid, softmax
 
 
-LOGITS = arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 5)), elements=st.floats(-1e30, 1e30, width=32))
+LOGITS = arrays(
+    np.float32, st.tuples(st.integers(1, 3), st.integers(1, 5)), elements=st.floats(-(2.0**100), 2.0**100, width=32)
+)
 
 
 @given(LOGITS)
@@ -25,7 +27,9 @@ def test_softmax_is_a_probability_for_any_logits(logits: Floats) -> None:
     assert found.dtype == np.float32
     assert ((found >= 0) & (found <= 1)).all()
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-5)
-    assert (found.argmax(axis=-1) == logits.argmax(axis=-1)).all()
+    # Logits closer than the rounding of exp tie, so the best index itself may be another one.
+    best = np.take_along_axis(found, logits.argmax(axis=-1, keepdims=True), axis=-1)
+    np.testing.assert_array_equal(best[..., 0], found.max(axis=-1))
 
 
 @given(LOGITS)
@@ -60,13 +64,15 @@ def test_cosine_of_rows() -> None:
 
 
 @settings(max_examples=50)
-@given(arrays(np.float32, (3, 4), elements=st.floats(-1e10, 1e10, width=32)))
+@given(arrays(np.float32, (3, 4), elements=st.floats(-(2.0**33), 2.0**33, width=32)))
 def test_every_row_has_the_cosine_1_with_itself(rows: Floats) -> None:
     np.testing.assert_allclose(cosine(rows, rows), 1, atol=1e-9)
 
 
-@given(arrays(st.sampled_from([np.int8, np.uint16, np.dtype(">i4"), np.int64, np.bool_]), (2, 3)))
-def test_integers_of_any_kind_keep_their_values(values: np.ndarray) -> None:  # type: ignore[type-arg]
+@pytest.mark.parametrize("kind", ["int8", "uint16", ">i4", "int64", "bool"])
+@given(data=st.data())
+def test_integers_of_any_kind_keep_their_values(kind: str, data: st.DataObject) -> None:
+    values = data.draw(arrays(np.dtype(kind), (2, 3)))
     found = integers("x", values.T)
     assert found.dtype == np.int64
     assert found.flags.c_contiguous
@@ -79,7 +85,7 @@ def test_integers_keep_an_array_without_axes() -> None:
 
 @pytest.mark.parametrize("value", [[0.5], ["1"], [None], [1j], [float("inf")], [b"a"], [[1], [2.5]]])
 def test_what_is_no_integer_is_a_wrong_type(value: object) -> None:
-    with pytest.raises(BadInputType, match="^x "):
+    with pytest.raises(BadInputType, match=r"^x "):
         integers("x", value)  # type: ignore[arg-type]
 
 
@@ -87,5 +93,5 @@ def test_what_is_no_integer_is_a_wrong_type(value: object) -> None:
 def test_integers_that_do_not_fit_are_refused(value: object) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(BadInput, match="^x "):
+        with pytest.raises(BadInput, match=r"^x "):
             integers("x", value)  # type: ignore[arg-type]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import onnxruntime
@@ -46,7 +45,7 @@ def test_the_command_line_exits_with_3(classifier_bundle: Path, cli: Run) -> Non
 
 def test_names_of_providers_are_read_in_any_case() -> None:
     assert provider_named("cpu") is provider_named("auto") is PROVIDERS["CPU"]
-    with pytest.raises(BadInput, match="unknown provider 'CUDAA'. Did you mean 'CUDA'"):
+    with pytest.raises(BadInput, match=r"unknown provider 'CUDAA'\. Did you mean 'CUDA'"):
         provider_named("CUDAA")
 
 
@@ -60,22 +59,20 @@ def test_a_memory_limit_for_another_provider_is_refused() -> None:
         session.GraphSession(Path("model.onnx"), PROVIDERS["CUDA"], settings)
 
 
-def test_two_distributions_are_named(classifier_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # 103
-    versions = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.30.0"}
-
-    def version(name: str) -> str:
-        if name not in versions:
-            raise metadata.PackageNotFoundError(name)
-        return versions[name]
-
-    monkeypatch.setattr(metadata, "version", version)
-    with pytest.warns(session.OnnxRuntimeWarning, match=r"onnxruntime 1\.31\.1, onnxruntime-gpu 1\.30\.0\. Uninstall"):
+def test_two_distributions_are_named(
+    classifier_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # 103
+    (tmp_path / "onnxruntime_gpu-1.30.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(
+        session.OnnxRuntimeWarning, match=r"onnxruntime 1\.[0-9.]+, onnxruntime-gpu 1\.30\.0\. Uninstall"
+    ):
         load(classifier_bundle, "fp32").close()
 
 
 def test_a_package_that_lost_its_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:  # 103
     monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
-    with pytest.raises(MissingDependency, match="damaged.*Uninstall all of them, then install one"):
+    with pytest.raises(MissingDependency, match=r"damaged.*Uninstall all of them, then install one"):
         session.onnxruntime_module()
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -18,13 +17,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeplm_export.model import TOKEN_OUTPUTS
+from edgeplm_export.model import TOKEN_OUTPUTS, blamed_on
 from edgeplm_export.parity.compare import CellReport, broken, compare_answers, compare_rows, worst_of
 from edgeplm_export.parity.probes import Probes
 from edgeplm_export.parity.reference import Reference
 from edgeplm_export.parity.tolerances import TOLERANCES, Tolerance
 from edgeplm_runtime.bundle.manifest import ParitySummary
-from edgeplm_runtime.errors import BadCheckpoint, CannotWrite, EdgePLMError, GateFailed
+from edgeplm_runtime.errors import CannotWrite, GateFailed
 from edgeplm_runtime.probe import FORBIDDEN, Answered, Array, IdsCell, Job, Result, TextCell
 
 
@@ -55,14 +54,14 @@ class Expectation:
         self.probes = probes
         self.outputs = []
         for ids in probes.ids:
-            with _asking(ids.name):
+            with blamed_on(f"the checkpoint fails in PyTorch itself, on {ids.name}"):
                 self.outputs.append(reference.outputs(ids))
         self._answers: dict[tuple[str, ...], Any] = {}
         for cell in probes.texts:
             for item in cell.items:
                 key = tuple(item.values())
                 if key not in self._answers:
-                    with _asking(f"the text {item['text'][:60]!r}"):
+                    with blamed_on(f"the checkpoint fails in PyTorch itself, on the text {item['text'][:60]!r}"):
                         self._answers[key] = (reference.tokens(item), reference.answer(item))
 
     def tokens(self, cell: TextCell) -> list[Any]:
@@ -72,21 +71,6 @@ class Expectation:
     def answers(self, cell: TextCell) -> list[Any]:
         """The PyTorch answer to each input of a cell."""
         return [self._answers[tuple(item.values())][1] for item in cell.items]
-
-
-@contextlib.contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """PyTorch's or the tokenizer's failure on a probe becomes BadCheckpoint: the model is at odds with itself."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, MemoryError, EdgePLMError):
-        raise
-    except BaseException as error:
-        # The tokenizer library panics with a class that is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadCheckpoint(f"the checkpoint fails in PyTorch itself, on {what}: {words[0]}") from None
 
 
 def check_variant(bundle: Path, variant: str, precision: str, expected: Expectation) -> VariantReport:

@@ -109,6 +109,9 @@ class Engine:
         self.threads = settings.threads or cores_usable()
         text = self.manifest.text
         warn_of_two_distributions()
+        # The tokenizer library starts a thread for each core that it sees, whatever the container's quota is; it
+        # reads this once, before its first batch.
+        os.environ.setdefault("RAYON_NUM_THREADS", str(cores_usable()))
         with memory_is_short("to load the bundle"):
             trust(self.bundle, [text.tokenizer], self._settings)
             self.tokenizer = Tokenizer(self.bundle.path(text.tokenizer), text)

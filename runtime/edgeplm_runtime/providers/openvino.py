@@ -7,6 +7,6 @@ PROVIDER = Provider(
     name="OpenVINO",
     ort_name="OpenVINOExecutionProvider",
     extra="openvino",
-    needs="an x86-64 CPU or an Intel GPU or NPU (pip: onnxruntime-ep-openvino)",
+    needs="an Intel CPU, GPU or NPU (pip: onnxruntime-ep-openvino)",
     plugin="onnxruntime_ep_openvino",
 )

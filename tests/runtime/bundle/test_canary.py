@@ -126,7 +126,7 @@ def test_a_changed_canary_is_refused_by_its_hash(bundle: Path, monkeypatch: pyte
 
 def test_a_cpu_feature_that_does_not_exist_is_named(classifier_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPLM_ISA", "avx3")
-    with pytest.raises(BadInput, match="unknown CPU feature in EDGEPLM_ISA 'avx3'. Did you mean 'avx"):
+    with pytest.raises(BadInput, match=r"unknown CPU feature in EDGEPLM_ISA 'avx3'\. Did you mean 'avx"):
         load(classifier_bundle)
 
 

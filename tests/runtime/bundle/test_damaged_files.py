@@ -32,6 +32,11 @@ def to_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+def to_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def to_link(path: Path) -> None:
     outside = path.parents[2] / "outside"
     path.rename(outside)
@@ -85,10 +90,10 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a FIFO as the graph": (GRAPH, to_fifo, "is not a regular file"),  # 15
     "a FIFO as the tokenizer": ("tokenizer.json", to_fifo, "is not a regular file"),  # 15
     "a FIFO as the manifest": ("edgeplm.json", to_fifo, "is not a regular file"),  # 15
-    "a folder as the graph": (GRAPH, lambda p: (p.unlink(), p.mkdir()), "is not a regular file"),  # 15
+    "a folder as the graph": (GRAPH, to_folder, "is not a regular file"),  # 15
     "a manifest that is a link": (  # 12
         "edgeplm.json",
-        lambda p: (p.rename(p.parents[1] / "m"), p.symlink_to(p.parents[1] / "m")),
+        to_link,
         "reached through a link",
     ),
 }

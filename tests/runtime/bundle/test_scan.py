@@ -256,7 +256,11 @@ FAULTS: dict[str, Fault] = {
         ),
         "reads 'inner'",
     ),
-    "two nodes that make one value": (lambda: model([RELU, RELU]), "make y.*same name 'y'"),
+    "two nodes that make one value": (
+        lambda: model([RELU, helper.make_node("Relu", ["x"], ["y"])]),
+        r"node 1 \(Relu\).*same name 'y'",
+    ),
+    "two nodes of one name": (lambda: model([RELU, RELU]), "an earlier node have the same name 'make y'"),
     "a node that makes a graph input again": (
         lambda: model([node("Relu", ["x"], ["x"]), RELU]),
         "same name 'x'",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +35,7 @@ def test_longest_first_and_equal_lengths_in_their_order(lengths: list[int], budg
 @given(LENGTHS, st.integers(1, 4000))
 def test_no_batch_could_have_taken_the_next_row(lengths: list[int], budget: int) -> None:
     batches = plan(lengths, budget=budget)
-    for batch, _ in zip(batches, batches[1:], strict=False):
+    for batch, _ in pairwise(batches):
         assert (len(batch) + 1) * lengths[batch[0]] > budget
 
 

@@ -107,7 +107,7 @@ def load_pretrained(
 
 @contextlib.contextmanager
 def blamed_on(what: str) -> Iterator[None]:
-    """A failure of the libraries below becomes BadCheckpoint, which says `what` and the library's first line."""
+    """A failure of the libraries below becomes BadCheckpoint, which says `what`, and the library's words."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, MemoryError, EdgePLMError):
@@ -116,8 +116,8 @@ def blamed_on(what: str) -> Iterator[None]:
         # The tokenizer library panics with a class that is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadCheckpoint(f"{what}: {words[0]}") from None
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise BadCheckpoint(f"{what}: {words[:400]}") from None
 
 
 def fast_tokenizer(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:

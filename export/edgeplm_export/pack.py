@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from edgeplm_export.checkpoint import Checkpoint
-from edgeplm_runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from edgeplm_runtime.bundle.manifest import MANIFEST_NAME, UNSEALED, FileEntry, Manifest, sealed
 from edgeplm_runtime.bundle.reader import entry_of, open_bundle
 from edgeplm_runtime.errors import BadBundle, BadInput, CannotWrite
 
@@ -113,8 +113,9 @@ def copy_checkpoint_files(checkpoint: Checkpoint, folder: Path, graphs: Iterable
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write edgeplm.json, with the hash of every file that is in the folder now."""
-    listed = msgspec.structs.replace(manifest, files=list_files(folder))
+    listed = msgspec.structs.replace(manifest, files=list_files(folder), manifest_sha256=UNSEALED)
     write_json(folder / MANIFEST_NAME, msgspec.to_builtins(listed))
+    (folder / MANIFEST_NAME).write_bytes(sealed((folder / MANIFEST_NAME).read_bytes()))
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
@@ -140,7 +141,7 @@ def _writing(out: Path) -> Iterator[None]:
     except CannotWrite:
         raise
     except OSError as error:
-        place = error.filename or out
+        place = error.filename2 or error.filename or out  # of a copy, the second one is where it went
         raise CannotWrite(
             f"{place} cannot be written: {error.strerror or error}. {out} is as it was, and nothing was left beside it."
         ) from None

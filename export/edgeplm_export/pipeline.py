@@ -29,6 +29,7 @@ from edgeplm_export.tasks import load_model
 from edgeplm_export.tokenizer_file import write_tokenizer
 from edgeplm_runtime.bundle.manifest import (
     FORMAT_VERSION,
+    UNSEALED,
     CheckpointRecord,
     MachineRecord,
     Manifest,
@@ -272,6 +273,7 @@ def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], va
             files=source.hashes(),
         ),
         files={},
+        manifest_sha256=UNSEALED,
         tools={name: metadata.version(name) for name in TOOLS} | {"python": platform.python_version()},
         machine=MachineRecord(
             cpu=machine.cpu,

@@ -34,13 +34,18 @@ KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "D
 
 
 class SentenceForward(Forward):
-    """All modules in a row: ids, mask and type ids → token_embeddings and sentence_embedding."""
+    """All modules in a row: ids, mask and type ids → last_hidden_state, token_embeddings and sentence_embedding.
+
+    The encoder's own output has two names: optimum and sentence-transformers' onnx backend read last_hidden_state,
+    and a later module may change token_embeddings.
+    """
 
     def run(self, features: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """The features after the last module."""
         current: dict[str, Any] = dict(features)
         for module in self.inner.children():
             current = module(current)
+            current.setdefault("last_hidden_state", current["token_embeddings"])
         return current
 
 
@@ -74,7 +79,7 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
     prompts = {name: text for name, text in model.prompts.items() if text is not None}
     return TorchModel(
         task="sentence-similarity",
-        forward=SentenceForward(model, inputs, ("token_embeddings", "sentence_embedding")).eval(),
+        forward=SentenceForward(model, inputs, ("last_hidden_state", "token_embeddings", "sentence_embedding")).eval(),
         tokenizer=tokenizer,
         vocabulary=embeddings.num_embeddings,
         layers=int(getattr(config, "num_hidden_layers", 0)),

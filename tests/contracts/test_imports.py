@@ -1,4 +1,4 @@
-"""What each use of EdgePLM loads: the device side needs nothing of the build side, and `--help` nothing heavy at all."""
+"""What each use of EdgePLM loads: the device side nothing of the build side, and `--help` nothing heavy at all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeplm.cli import COMMANDS
+
 
 if TYPE_CHECKING:
     from tests.contracts.conftest import Command, Python

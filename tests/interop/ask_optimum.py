@@ -24,7 +24,7 @@ def _sentence_transformers(job: dict[str, Any]) -> list[Any]:
 def _optimum(job: dict[str, Any]) -> list[Any]:
     """For each text: softmax of the logits, or the hidden states of its tokens without the padding."""
     import torch
-    from optimum import onnxruntime
+    from optimum import onnxruntime  # type: ignore[import-untyped]
     from transformers import AutoTokenizer
 
     model = getattr(onnxruntime, job["reader"]).from_pretrained(job["folder"], **job["model"])

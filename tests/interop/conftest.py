@@ -72,7 +72,14 @@ def optimum_python() -> Path:
 
     def make(folder: Path) -> None:
         _step(sys.executable, "-m", "venv", folder)
-        pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+        pip: list[str | Path] = [
+            folder / "bin" / "python",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "-qq",
+        ]
         torch = re.search(r"^torch==.*$", pins.read_text(encoding="utf-8"), re.MULTILINE)
         assert torch is not None
         # By itself: with others, pip may prefer a build that brings several GB of CUDA libraries.
@@ -80,6 +87,20 @@ def optimum_python() -> Path:
         _step(*pip, "-r", pins)
 
     return _environment("optimum", [pins], make) / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def gpu_python() -> Path:
+    """The Python of an environment with the device side and the onnxruntime-gpu wheel (gpu.txt)."""
+    pins = HERE / "gpu.txt"
+
+    def make(folder: Path) -> None:
+        _step(sys.executable, "-m", "venv", folder)
+        pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "-qq"]
+        _step(*pip, "-r", pins)
+        _step(*pip, "--no-deps", "-e", ROOT)
+
+    return _environment("gpu", [pins, ROOT / "pyproject.toml"], make) / "bin" / "python"
 
 
 @pytest.fixture(scope="session")

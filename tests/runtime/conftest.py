@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 import pytest
 
+from edgeplm_runtime.bundle.manifest import sealed
 from edgeplm_runtime.engine import Engine, load
 
 
@@ -49,7 +50,7 @@ def edit_manifest() -> EditManifest:
         path = bundle / "edgeplm.json"
         document = json.loads(path.read_bytes())
         change(document)
-        path.write_text(json.dumps(document), encoding="utf-8")
+        path.write_bytes(sealed(json.dumps(document).encode()) or json.dumps(document).encode())
 
     return edit
 

@@ -6,11 +6,12 @@ Weights outside the graph are memory-mapped: half the resident memory and a tent
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import onnx
 
-from edgeplm_runtime.errors import GateFailed
+from edgeplm_runtime.errors import CannotWrite, GateFailed
 from edgeplm_runtime.session import onnxruntime_module
 
 
@@ -27,6 +28,8 @@ def weights_name(graph_name: str) -> str:
 def store_optimized(source: Path, target: Path) -> None:
     """Write `source` as ONNX Runtime's CPU provider runs it, so that loading optimizes nothing again.
 
+    Raises GateFailed (a graph that does not load), CannotWrite.
+
     Extended optimizations only: the level above lays weights out for the very CPU at hand.
     """
     ort = onnxruntime_module()
@@ -42,8 +45,23 @@ def store_optimized(source: Path, target: Path) -> None:
             str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSIONS
         )
     except Exception as error:  # ONNX Runtime's errors have no other common class
-        raise GateFailed(f"{target.name}: ONNX Runtime cannot load the graph: {str(error)[:400]}") from None
+        words = str(error)[:400]
+        if _loads(source):  # so it was the writing: ONNX Runtime does not say that, nor why
+            free = shutil.disk_usage(target.parent).free
+            raise CannotWrite(f"{target} cannot be written ({free / 2**20:.0f} MB are free there): {words}") from None
+        raise GateFailed(f"{target.name}: ONNX Runtime cannot load the graph: {words}") from None
     _drop_unused_opsets(target)
+
+
+def _loads(graph: Path) -> bool:
+    ort = onnxruntime_module()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception:  # as above
+        return False
+    return True
 
 
 def store_plain(source: Path, target: Path) -> None:

@@ -5,7 +5,9 @@ Unknown keys of a newer minor version are ignored here and kept by `Bundle.docum
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import Counter
 from typing import Any, Literal
 
@@ -17,6 +19,8 @@ from edgeplm_runtime.errors import BadBundle, shown
 MANIFEST_NAME = "edgeplm.json"
 FORMAT_VERSION = "1.0"
 ADVICE = "Copy the bundle again, or export it again."
+UNSEALED = "0" * 64
+SEAL = re.compile(rb'"manifest_sha256":\s*"([0-9a-f]{64})"')
 MANIFEST_LIMIT_BYTES = 4 * 2**20  # a manifest has a few KB; a larger one is an attack or a mistake
 
 
@@ -113,6 +117,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, FileEntry]
     tools: dict[str, str]
     machine: MachineRecord
+    manifest_sha256: str
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     dimension: int | None = None
@@ -139,9 +144,24 @@ def parse(data: bytes, *, where: str) -> tuple[Manifest, dict[str, Any]]:
         manifest = msgspec.convert(document, Manifest)
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadBundle(f"{where} does not follow the bundle format: {str(error)[:400]}. {ADVICE}") from None
+    if sealed(data) != data:
+        raise BadBundle(f"{where} was changed: its manifest_sha256 is not that of its bytes. {ADVICE}")
     if problem := _contradiction(manifest):
         raise BadBundle(f"{where} contradicts itself: {problem}. {ADVICE}")
     return manifest, document
+
+
+def sealed(data: bytes) -> bytes:
+    """The manifest's bytes with the right manifest_sha256: the hash of all of them with zeros in its place.
+
+    It finds damage, not malice: whoever changes a manifest on purpose can seal it again.
+    """
+    match = SEAL.search(data)
+    if match is None:
+        return b""
+    start, end = match.span(1)
+    digest = hashlib.sha256(data[:start] + UNSEALED.encode() + data[end:]).hexdigest()
+    return data[:start] + digest.encode() + data[end:]
 
 
 def _contradiction(manifest: Manifest) -> str | None:

@@ -60,6 +60,7 @@ def manifest(*variants: Variant) -> Manifest:
         files={},
         tools={},
         machine=MachineRecord(cpu="", architecture="", isa=(), cores_usable=1, memory_bytes=0, system=""),
+        manifest_sha256="0" * 64,
     )
 
 

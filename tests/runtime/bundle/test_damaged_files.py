@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeplm_runtime.bundle.manifest import parse
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.engine import load
 from edgeplm_runtime.errors import BadBundle
@@ -137,6 +138,16 @@ def test_one_flipped_bit_anywhere_is_always_found(bundle: Path) -> None:  # 4
             file.write(bytes([byte]))
         assert problem is not None, (name, position)
         assert problem.startswith(f"{name} was changed")
+
+
+def test_one_flipped_bit_of_the_manifest_is_always_found(bundle: Path) -> None:  # 4
+    data = (bundle / "edgeplm.json").read_bytes()
+    random = np.random.default_rng(5)
+    for _ in range(1200):
+        position = int(random.integers(len(data)))
+        flipped = data[:position] + bytes([data[position] ^ 1 << int(random.integers(8))]) + data[position + 1 :]
+        with pytest.raises(BadBundle):
+            parse(flipped, where="edgeplm.json")
 
 
 def test_a_file_that_nobody_listed_is_not_read_and_does_not_stop_the_engine(bundle: Path) -> None:  # 9

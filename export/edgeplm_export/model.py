@@ -134,7 +134,7 @@ def fast_tokenizer(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
         )
     with blamed_on(f"{name}: its tokenizer fails"):
         tokenizer(["a text", "?!", "\u4f60"], ["another", "", "\x00"], padding=True, verbose=False)
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def max_length(tokenizer: Any, config: Any, *, position_offset: int) -> int:

@@ -87,7 +87,7 @@ def same_labels() -> Callable[..., None]:
 def same_vectors() -> Callable[..., None]:
     """Compare the engine with SentenceTransformer.encode: cosine at least .99999, equal lengths."""
 
-    def check(checkpoint: Path, bundle: Path, texts: Sequence[str] = TEXTS, **prompt: str) -> None:
+    def check(checkpoint: Path, bundle: Path, texts: Sequence[str] = TEXTS, **prompt: Any) -> None:
         from sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(str(checkpoint), device="cpu")

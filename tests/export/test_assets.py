@@ -6,8 +6,7 @@ The figures are those of shared/assets/text.toml, measured there with PyTorch.
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,6 @@ CLASSIFIERS = {
     "xlnet-trec6": ("trec6/test.tsv", 0.8540),
 }
 EMBEDDERS = {"all-minilm-l6-v2": ("", 0.8203), "multilingual-e5-small-pruned": ("query: ", 0.8397)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def all_torch_threads(one_torch_thread: None) -> Iterator[None]:
-    """Real models gain from every core."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    yield
-    torch.set_num_threads(1)
 
 
 def _rows(path: Path) -> list[list[str]]:

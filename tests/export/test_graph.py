@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from edgeplm_export import pipeline
 from edgeplm_export.families import family_of
+from edgeplm_export.pack import WORK
 from edgeplm_export.pipeline import export
 from edgeplm_export.toys import make_toy
 from edgeplm_runtime.bundle.reader import open_bundle
@@ -42,9 +42,10 @@ def test_another_opset_is_refused_with_the_nearest(opset: int, near: int, toy_cl
     assert not (tmp_path / "out").exists()
 
 
-def test_an_embedding_graph_has_both_outputs(embedder_bundle: Path) -> None:
+def test_an_embedding_graph_has_its_tokens_beside_the_sentence(embedder_bundle: Path) -> None:
     graph = onnx.load(str(embedder_bundle / "onnx" / "model.onnx"), load_external_data=False).graph
     assert [(value.name, _dims(value)) for value in graph.output] == [
+        ("last_hidden_state", ["batch_size", "sequence_length", 32]),
         ("token_embeddings", ["batch_size", "sequence_length", 32]),
         ("sentence_embedding", ["batch_size", 32]),
     ]
@@ -102,7 +103,7 @@ def test_the_bundle_holds_files_that_anyone_may_read_and_no_links(classifier_bun
     for path in classifier_bundle.rglob("*"):
         assert not path.is_symlink()
         assert path.stat().st_mode & 0o444 == 0o444 or path.is_dir()
-    assert not (classifier_bundle / pipeline.WORK).exists()
+    assert not (classifier_bundle / WORK).exists()
 
 
 def test_both_precisions_and_the_default_are_named(classifier_bundle: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgeplm_export import pack, pipeline
+from edgeplm_export import pipeline
 from edgeplm_export.pipeline import export
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.errors import CannotWrite
@@ -128,7 +128,7 @@ def test_an_error_while_the_bundle_is_put_in_place(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "somewhere")
 
-    monkeypatch.setattr(pack.os if call == "fsync" else Path, call, fail)
+    monkeypatch.setattr(os if call == "fsync" else Path, call, fail)
     with pytest.raises(CannotWrite, match="somewhere cannot be written: Input/output error"):
         export(str(toy_classifier), tmp_path / "out")
     assert not any(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edgeplm_export import pack, pipeline
+from edgeplm_export.graphs.fuse import fuse
 from edgeplm_export.pipeline import export
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.errors import BadInput, CannotWrite
@@ -238,7 +239,7 @@ def test_a_planted_link_in_place_of_the_staging_folder_is_not_followed(toy_class
 def test_a_second_export_to_the_same_place_is_refused(
     toy_classifier: Path, toy_embedder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.fuse
+    real = fuse
     refusals: list[str] = []
 
     def meanwhile(*args: Any, **kwargs: Any) -> Any:

@@ -58,7 +58,7 @@ def save(encoder: Path, tmp_path: Path) -> Save:
 def test_each_pooling_gives_the_vectors_of_sentence_transformers(
     pooling: str | tuple[str, ...], save: Save, tmp_path: Path, same_vectors: Callable[..., None]
 ) -> None:
-    checkpoint = save(models.Pooling(32, pooling))  # type: ignore[arg-type]  # the modes are literals there
+    checkpoint = save(models.Pooling(32, pooling))
     export(str(checkpoint), tmp_path / "out")
     same_vectors(checkpoint, tmp_path / "out")
     with load(tmp_path / "out") as engine:

@@ -56,7 +56,7 @@ def test_a_device_process_that_dies_is_a_failed_gate(job: Job) -> None:
 
 
 def test_a_device_process_that_is_killed_is_a_failed_gate(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(GateFailed, match="exit code 1"):
         run_device(job)
 
@@ -65,7 +65,7 @@ def test_no_space_for_the_answers_is_said_as_that(job: Job, monkeypatch: pytest.
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\necho 'OSError: [Errno 28] No space left on device' >&2\nexit 1\n")
     script.chmod(0o755)
-    monkeypatch.setattr(gate.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(CannotWrite, match="No space left on device"):
         run_device(job)
 

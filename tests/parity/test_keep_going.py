@@ -38,7 +38,7 @@ def spoiled_int8(monkeypatch: pytest.MonkeyPatch) -> None:
                 tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
         onnx.save(model, str(target))
 
-    monkeypatch.setitem(pipeline.SCHEMES, "int8", replace(scheme, apply=apply))
+    monkeypatch.setitem(SCHEMES, "int8", replace(scheme, apply=apply))
 
 
 @pytest.mark.usefixtures("spoiled_int8")
@@ -91,7 +91,7 @@ def test_keep_going_leaves_out_what_cannot_even_be_made(
     def apply(source: Path, target: Path) -> None:
         raise IndexError("list index out of range")
 
-    monkeypatch.setitem(pipeline.SCHEMES, "int8", replace(SCHEMES["int8"], apply=apply))
+    monkeypatch.setitem(SCHEMES, "int8", replace(SCHEMES["int8"], apply=apply))
     result = export(str(toy_classifier), tmp_path / "out", precisions=["int8"], keep_going=True)
     assert "cannot be made: list index out of range" in str(result.dropped[0].failures[0].problem)
     with load(tmp_path / "out") as engine:

@@ -15,9 +15,11 @@ import torch
 from onnx import numpy_helper
 
 from edgeplm_export import pipeline
+from edgeplm_export.graphs.trace import trace
 from edgeplm_export.model import Forward, TorchModel
 from edgeplm_export.pipeline import export
 from edgeplm_export.toys import make_toy
+from edgeplm_runtime.errors import GateFailed
 
 
 Judge = Callable[..., str]
@@ -33,7 +35,7 @@ def _change_initializer(path: Path, choose: Callable[[np.ndarray], bool], change
         if value.dtype == np.float32 and choose(value):
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(value)), tensor.name))
             onnx.save(model, str(path))
-            return tensor.name
+            return str(tensor.name)
     raise AssertionError("no initializer fits")
 
 
@@ -105,7 +107,7 @@ def while_tracing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[TorchM
     """Trace with the model as `fault(model)`, a context manager, changes it; the reference sees the real one."""
 
     def plant(fault: Callable[[TorchModel], Any]) -> None:
-        real = pipeline.trace
+        real = trace
 
         def planted(model: TorchModel, *args: Any, **kwargs: Any) -> Any:
             with fault(model):
@@ -143,7 +145,7 @@ def test_pooling_by_the_first_token_in_place_of_the_mean(
 ) -> None:
     @contextmanager
     def fault(model: TorchModel) -> Iterator[None]:
-        pooling: Any = model.forward.inner[1]  # type: ignore[index]  # a Sequential
+        pooling: Any = model.forward.inner[1]
         pooling.pooling_mode = "cls"
         yield
         pooling.pooling_mode = "mean"
@@ -184,7 +186,7 @@ def test_a_dense_layer_that_was_left_out(
 def test_a_reference_in_train_mode_is_no_reference(toy_classifier: Path, tmp_path: Path, after: After) -> None:
     after("make_probes", lambda result, model: None)
     after("trace", lambda result, model, *rest: model.forward.inner.train() and None)
-    with pytest.raises(pipeline.GateFailed, match="not in eval mode"):
+    with pytest.raises(GateFailed, match="not in eval mode"):
         export(str(toy_classifier), tmp_path / "out")
     assert not any(tmp_path.iterdir())
 

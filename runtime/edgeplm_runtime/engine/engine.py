@@ -197,10 +197,12 @@ class Engine:
             value = default(ids) if given is None else integers(name, given)
             if value.shape != ids.shape:
                 raise BadInput(f"{name} has the shape {value.shape}, input_ids {ids.shape}; they must be equal.")
-            if name == "attention_mask" and not np.isin(value, (0, 1)).all():
-                raise BadInput("attention_mask may hold only 0 and 1.")
-            if value.min() < 0:
-                raise BadInput(f"{name} holds {value.min()}; none may be negative.")
+            if given is not None:
+                lowest, highest = value.min(), value.max()
+                if name == "attention_mask" and (lowest < 0 or highest > 1):
+                    raise BadInput("attention_mask may hold only 0 and 1.")
+                if lowest < 0:
+                    raise BadInput(f"{name} holds {lowest}; none may be negative.")
             feeds[name] = value
         try:
             with memory_is_short("for these token ids"):

@@ -21,7 +21,7 @@ from edgeplm_runtime.machine import cores_usable, describe, load_average
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 WORK = ROOT / ".interop" / "benchmarks"  # bundles and peers' environments; not committed
-PAUSE_SECONDS = 0.005  # between calls, so that one candidate's spinning threads do not slow the next one down
+PAUSE_SECONDS = 0.02  # between calls, so that one candidate's spinning threads do not slow the next one down
 
 
 def assets() -> Path:

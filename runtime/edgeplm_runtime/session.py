@@ -191,8 +191,6 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    # Threads that spin after a call steal the cores from tokenization, and from every other session.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if settings.optimize else levels.ORT_DISABLE_ALL
     what = "ONNX Runtime cannot load the graph"

@@ -1,8 +1,8 @@
 """How long does one call of the graph take, beside torch eager and plain ONNX Runtime on several exports?
 
 Each candidate lives in a process of its own, as it would in use, with 2 threads (or the cores that may be used); they
-are called in turns, one at a time, in bursts whose first call is not counted. Token ids in, logits or sentence embedding
-out. The pause between bursts lets the threads of the one before go to sleep.
+are called in turns, one at a time, in bursts whose first call is not counted. Token ids in, logits or sentence
+embedding out. The pause between bursts lets the threads of the one before go to sleep.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.argument("bundle", type=click.Path())
 @click.argument("texts", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per input.")
+@click.option("--jsonl", is_flag=True, help='Lines of stdin are JSON: a text, or a pair {"text", "text_pair"}.')
 @click.option("--variant", default="auto", show_default=True, help="The variant to run.")
 @click.option("--provider", default="auto", show_default=True, help="CPU, CUDA, TensorRT or OpenVINO.")
 @click.option("--threads", type=int, help="Threads inside one operator; default: the cores this process may use.")
@@ -35,6 +36,7 @@ def command(
     bundle: str,
     texts: tuple[str, ...],
     as_json: bool,
+    jsonl: bool,
     variant: str,
     provider: str,
     threads: int | None,
@@ -48,10 +50,7 @@ def command(
     memory_mb: int | None,
     skip_hashes: bool,
 ) -> None:
-    """Answer each TEXT with the bundle; `-` reads one text per line from stdin, as a stream.
-
-    A line of stdin that is a JSON object {"text": …, "text_pair": …} is read as a pair with --json.
-    """
+    """Answer each TEXT with the bundle; `-` reads one text per line from stdin, as a stream."""
     from edgeplm_runtime.engine import load
     from edgeplm_runtime.errors import BadInput
 
@@ -68,6 +67,8 @@ def command(
     if no_truncation:
         options["truncation"] = False
     from_stdin = texts == ("-",)
+    if jsonl and not from_stdin:
+        raise BadInput("--jsonl is about the lines of stdin; write `-` in place of the texts.")
     with load(
         bundle,
         variant,
@@ -79,7 +80,7 @@ def command(
         memory_limit_bytes=None if memory_mb is None else memory_mb * 2**20,
         timeout_s=timeout_s,
     ) as engine:
-        inputs: Iterator[Any] = _lines(as_json) if from_stdin else iter(texts)
+        inputs: Iterator[Any] = _lines(jsonl) if from_stdin else iter(texts)
         if pair is not None:
             inputs = ({"text": text, "text_pair": pair} for text in inputs)
         answers = engine.stream(inputs, details=True, **options)
@@ -92,7 +93,7 @@ def command(
             _print_table(texts, list(answers))
 
 
-def _lines(as_json: bool) -> Iterator[Any]:
+def _lines(jsonl: bool) -> Iterator[Any]:
     from edgeplm_runtime.errors import BadInput
 
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -105,14 +106,19 @@ def _lines(as_json: bool) -> Iterator[Any]:
             ) from None
         if number == 1:
             text = text.removeprefix("\ufeff")
-        yield _pair(text) if as_json and text.startswith('{"text"') else text
+        yield _decoded(text, number) if jsonl else text
 
 
-def _pair(text: str) -> Any:
+def _decoded(line: str, number: int) -> Any:
+    from edgeplm_runtime.errors import BadInput
+
     try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        raise BadInput(
+            f"line {number} of stdin is not JSON ({error}). With --jsonl each line is a text in quotes, or "
+            '{"text": …, "text_pair": …}.'
+        ) from None
 
 
 def _record(detailed: Any) -> dict[str, Any]:

@@ -45,14 +45,14 @@ class Forward(torch.nn.Module):
 class TorchModel:
     """A checkpoint in eval mode, with all that the manifest needs to know of it.
 
-    `layers` is the count of transformer layers. `max_length` in tokens. `labels` in the order of the logits.
+    `config` is the encoder's transformers config. `max_length` in tokens. `labels` in the order of the logits.
     """
 
     task: str
     forward: Forward
     tokenizer: PreTrainedTokenizerFast
+    config: Any
     vocabulary: int
-    layers: int
     max_length: int
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None

@@ -118,9 +118,7 @@ def export(
         progress(f"tracing {model.task}: {EXPORTER}, opset {opset}")
         traced, fused = folder / WORK / "traced.onnx", folder / WORK / "fused.onnx"
         inputs = trace(model, traced, opset=opset)
-        family = family_of(source.model_type)
-        config = _config(model)
-        optimizations = fuse(traced, fused, family=family, config=config, layers=model.layers)
+        optimizations = fuse(traced, fused, family=family_of(source.model_type), config=model.config)
         notes = missed(optimizations)
         reports: list[VariantReport] = []
         dropped: list[VariantReport] = []
@@ -205,11 +203,6 @@ def _limited(model: TorchModel, pairs: Any, max_length: int | None) -> TorchMode
             raise BadInput(f"max_length is {max_length}; this model takes from 3 to {model.max_length} tokens.")
         changes["max_length"] = max_length
     return replace(model, **changes)
-
-
-def _config(model: TorchModel) -> Any:
-    inner: Any = model.forward.inner
-    return inner[0].model.config if model.task == "sentence-similarity" else inner.config
 
 
 def _write_variant(scheme: Scheme, fused: Path, folder: Path) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """What the tokenizer made of one input."""
 
     ids: list[int]
+    mask: list[int]
     type_ids: list[int]
     offsets: list[tuple[int, int]]
     truncated: bool
@@ -106,7 +107,7 @@ def run(job: Job) -> Result:
         for text_cell in job.texts:
             items = list(text_cell.items)
             tokens = [
-                Tokens(ids=e.ids, type_ids=e.type_ids, offsets=e.offsets, truncated=e.truncated)
+                Tokens(ids=e.ids, mask=e.mask, type_ids=e.type_ids, offsets=e.offsets, truncated=e.truncated)
                 for e in engine.tokenize(items)
             ]
             answers = [d.answer for d in engine(items, details=True, **_every_answer(engine.task.options))]

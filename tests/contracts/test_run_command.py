@@ -51,6 +51,32 @@ def test_lines_may_end_as_on_windows_and_begin_with_a_mark(command: Command, cla
     assert len(plain.stdout.splitlines()) == 2
 
 
+def test_lines_of_json_may_be_texts_and_pairs(command: Command, classifier_bundle: Path) -> None:
+    items = ["a good film", "two\nlines", '{"text": "not a pair"}', {"text": "good", "text_pair": "bad"}]
+    lines = "\n".join(json.dumps(item) for item in items)
+    done = command("run", classifier_bundle, "-", "--jsonl", "--json", "--variant", "fp32", stdin=lines)
+    assert done.returncode == 0, done.stderr
+    with load(classifier_bundle, "fp32") as engine:
+        expected = [engine(item) for item in items]
+    assert [json.loads(line)["score"] for line in done.stdout.splitlines()] == pytest.approx(
+        [entry["score"] for entry in expected], abs=1e-5
+    )
+
+
+def test_a_line_that_is_not_json_is_named(command: Command, classifier_bundle: Path) -> None:
+    done = command("run", classifier_bundle, "-", "--jsonl", "--json", stdin='"good"\nbad\n')
+    assert done.returncode == 2
+    assert "line 2" in done.stderr
+    assert "text_pair" in done.stderr
+
+
+def test_without_jsonl_a_line_is_a_text_whatever_it_looks_like(command: Command, classifier_bundle: Path) -> None:
+    line = '{"text": "good", "text_pair": "bad"}'
+    done = command("run", classifier_bundle, "-", "--json", "--variant", "fp32", stdin=line)
+    with load(classifier_bundle, "fp32") as engine:
+        assert json.loads(done.stdout)["score"] == pytest.approx(engine(line)["score"], abs=1e-5)
+
+
 def test_an_empty_stream_gets_an_empty_answer(command: Command, classifier_bundle: Path) -> None:
     done = command("run", classifier_bundle, "-", "--json")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -163,6 +189,7 @@ def test_a_line_that_is_not_utf8_is_named(command: Command, classifier_bundle: P
         (["a", "--variant", "in8"], 2, "'int8'"),
         (["a", "--provider", "CUDE"], 2, "'CUDA'"),
         (["a", "--jsn"], 2, "--json"),
+        (["a", "--jsonl"], 2, "stdin"),
         (["a", "--threads", "0"], 2, "threads"),
         (["a", "--threads", "many"], 2, "threads"),
         (["a", "--top-k", "-1"], 2, "top_k"),

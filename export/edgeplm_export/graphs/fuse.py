@@ -22,7 +22,7 @@ COUNTED = ("Attention", "LayerNormalization")
 GELU_ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", "quick_gelu")
 
 
-def fuse(source: Path, target: Path, *, family: Family, config: Any, layers: int) -> dict[str, Optimization]:
+def fuse(source: Path, target: Path, *, family: Family, config: Any) -> dict[str, Optimization]:
     """Write the fused graph, and give for each optimization how often it matched and how often it should have."""
     onnxruntime_module()  # sets the telemetry switch before the optimizer imports ONNX Runtime
     from onnxruntime.transformers import optimizer
@@ -44,8 +44,9 @@ def fuse(source: Path, target: Path, *, family: Family, config: Any, layers: int
         optimization_options=options,
         opt_level=0,
     )
-    model.save_model_to_file(str(target))
-    return _counts(target, family, config, layers)
+    # Weights beside the graph: a protobuf file holds 2 GB at most.
+    model.save_model_to_file(str(target), use_external_data_format=True)
+    return _counts(target, family, config)
 
 
 def missed(optimizations: dict[str, Optimization]) -> list[str]:
@@ -57,9 +58,10 @@ def missed(optimizations: dict[str, Optimization]) -> list[str]:
     ]
 
 
-def _counts(path: Path, family: Family, config: Any, layers: int) -> dict[str, Optimization]:
+def _counts(path: Path, family: Family, config: Any) -> dict[str, Optimization]:
     ops = [node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node]
     activation = getattr(config, "hidden_act", getattr(config, "activation", getattr(config, "ff_activation", "")))
+    layers = int(getattr(config, "num_hidden_layers", 0))
     expected = {
         "Attention": layers * family.fuses_attention or None,
         "Gelu": layers if activation in GELU_ACTIVATIONS else None,

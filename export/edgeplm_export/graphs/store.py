@@ -28,9 +28,8 @@ def weights_name(graph_name: str) -> str:
 def store_optimized(source: Path, target: Path) -> None:
     """Write `source` as ONNX Runtime's CPU provider runs it, so that loading optimizes nothing again.
 
-    Raises GateFailed (a graph that does not load), CannotWrite.
-
-    Extended optimizations only: the level above lays weights out for the very CPU at hand.
+    Extended optimizations only: the level above lays weights out for the very CPU at hand. Raises GateFailed
+    (a graph that does not load), CannotWrite.
     """
     ort = onnxruntime_module()
     options = ort.SessionOptions()

@@ -162,10 +162,15 @@ def _text_reports(cell: TextCell, answered: Answered, expected: Expectation, tol
     for text, got, want in zip(texts, answered.tokens, expected.tokens(cell), strict=True):
         parts: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
             "ids": (got.ids, want.ids),
+            "mask": (got.mask, want.mask),
             "offsets": (got.offsets, want.offsets),
         }
         if uses_types:
             parts["type ids"] = (got.type_ids, want.type_ids)
+        if got.truncated != want.truncated:
+            said = "says that the text was cut" if got.truncated else "does not say that the text was cut"
+            report = broken(f"tokens, {cell.name}", f"the engine {said}, against the Hugging Face tokenizer")
+            reports.append(msgspec.structs.replace(report, worst=text[:120]))
         for part, (a, b) in parts.items():
             if a != b:
                 same = sum(1 for _ in takewhile(lambda pair: bool(pair[0] == pair[1]), zip(a, b, strict=False)))

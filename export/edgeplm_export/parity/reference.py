@@ -43,8 +43,10 @@ class ReferenceTokens:
     """The Hugging Face tokenizer's view of one input, not padded."""
 
     ids: list[int]
+    mask: list[int]
     type_ids: list[int]
     offsets: list[tuple[int, int]]
+    truncated: bool
 
 
 class Reference:
@@ -70,11 +72,15 @@ class Reference:
 
     def tokens(self, item: Mapping[str, str]) -> ReferenceTokens:
         """Ids, type ids and character offsets of one input, cut at the model's maximum."""
-        encoded = self._encode([item], return_offsets_mapping=True, return_token_type_ids=True, padding=False)
+        details = {"return_offsets_mapping": True, "return_token_type_ids": True, "return_attention_mask": True}
+        encoded = self._encode([item], padding=False, **details)
+        whole = self._encode([item], padding=False, truncation=False, verbose=False)
         return ReferenceTokens(
             ids=list(encoded["input_ids"][0]),
+            mask=list(encoded["attention_mask"][0]),
             type_ids=list(encoded["token_type_ids"][0]),
             offsets=[tuple(pair) for pair in encoded["offset_mapping"][0]],
+            truncated=len(whole["input_ids"][0]) > len(encoded["input_ids"][0]),
         )
 
     def answer(self, item: Mapping[str, str]) -> Any:
@@ -113,4 +119,5 @@ class Reference:
         prompt = self.model.prompts.get(self.model.default_prompt or "", "")
         texts = [prompt + item["text"] for item in items]
         pairs = [item["text_pair"] for item in items] if "text_pair" in items[0] else None
-        return self.model.tokenizer(texts, pairs, truncation=True, max_length=self.model.max_length, **options)
+        limit = {"truncation": True, "max_length": self.model.max_length}
+        return self.model.tokenizer(texts, pairs, **{**limit, **options})

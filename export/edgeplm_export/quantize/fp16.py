@@ -17,7 +17,8 @@ def _apply(source: Path, target: Path) -> None:
     onnxruntime_module()
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    onnx.save(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True), str(target))
+    half = convert_float_to_float16(onnx.load(str(source)), keep_io_types=True)
+    onnx.save(half, str(target), save_as_external_data=True, location=f"{target.name}.data")
 
 
 SCHEME = Scheme(name="fp16", precision="fp16", suffix="_fp16", apply=_apply, optimized=False)

@@ -25,6 +25,7 @@ def _apply(source: Path, target: Path) -> None:
         op_types_to_quantize=["MatMul", "Attention", "Gather", "Gemm"],
         per_channel=True,
         weight_type=QuantType.QInt8,
+        use_external_data_format=True,
         # The fused graph has tensors whose type shape inference does not find: they are all float.
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )

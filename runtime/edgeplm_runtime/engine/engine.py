@@ -17,7 +17,7 @@ from edgeplm_runtime.bundle.choose import Candidate, candidates
 from edgeplm_runtime.bundle.manifest import ADVICE, Manifest
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
 from edgeplm_runtime.engine.opening import Active, memory_is_short, open_best, run_graph, trust, within_vocabulary
-from edgeplm_runtime.engine.settings import Settings, checked_settings
+from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, EngineClosed, shown, unknown
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import Floats, integers, pad
@@ -75,7 +75,7 @@ def load(
     Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded.
     """
     return Engine(
-        checked_settings(
+        Settings(
             path=path,
             variant=variant,
             provider=provider,

@@ -14,9 +14,9 @@ MAX_THREADS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of load(); `path` is absolute."""
+    """The arguments of load(), each one that it can take; `path` becomes absolute. Raises BadInput."""
 
-    path: str
+    path: str | os.PathLike[str]
     variant: str
     provider: str
     threads: int | None
@@ -27,53 +27,29 @@ class Settings:
     memory_limit_bytes: int | None
     timeout_s: float | None
 
-
-def checked_settings(
-    *,
-    path: str | os.PathLike[str],
-    variant: str,
-    provider: str,
-    threads: int | None,
-    allow_fallback: bool,
-    check_hashes: bool,
-    prepack: bool,
-    token_budget: int,
-    memory_limit_bytes: int | None,
-    timeout_s: float | None,
-) -> Settings:
-    """The settings, if each is one that load() can take. Raises BadInput."""
-    if threads is not None:
-        _check_whole("threads", threads, MAX_THREADS)
-    if memory_limit_bytes is not None:
-        _check_whole("memory_limit_bytes", memory_limit_bytes, 2**62)
-    _check_whole("token_budget", token_budget, 2**62)
-    if timeout_s is not None and not (_is_number(timeout_s) and 0 < timeout_s <= threading.TIMEOUT_MAX):
-        raise BadInput(f"timeout_s is {timeout_s!r}; give seconds above 0, or None for no limit.")
-    for name, value in (("variant", variant), ("provider", provider)):
-        if not isinstance(value, str):
-            raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")
-    if not isinstance(path, (str, os.PathLike)):
-        raise BadInputType(f"path is {type(path).__name__}; expected the folder of a bundle.")
-    try:
-        os.path.abspath(path).encode()
-    except UnicodeEncodeError:
-        raise BadInput(
-            f"the path {ascii(os.fspath(path))[:200]} is not UTF-8, and ONNX Runtime opens no such path. Rename the "
-            "folder, or make a link to it (ln -s)."
-        ) from None
-    return Settings(
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            _check_whole("threads", self.threads, MAX_THREADS)
+        if self.memory_limit_bytes is not None:
+            _check_whole("memory_limit_bytes", self.memory_limit_bytes, 2**62)
+        _check_whole("token_budget", self.token_budget, 2**62)
+        timeout = self.timeout_s
+        if timeout is not None and not (_is_number(timeout) and 0 < timeout <= threading.TIMEOUT_MAX):
+            raise BadInput(f"timeout_s is {timeout!r}; give seconds above 0, or None for no limit.")
+        for name, value in (("variant", self.variant), ("provider", self.provider)):
+            if not isinstance(value, str):
+                raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")
+        if not isinstance(self.path, (str, os.PathLike)):
+            raise BadInputType(f"path is {type(self.path).__name__}; expected the folder of a bundle.")
+        try:
+            os.path.abspath(self.path).encode()
+        except UnicodeEncodeError:
+            raise BadInput(
+                f"the path {ascii(os.fspath(self.path))[:200]} is not UTF-8, and ONNX Runtime opens no such path. "
+                "Rename the folder, or make a link to it (ln -s)."
+            ) from None
         # Absolute: a copy or a forked child may have another working directory.
-        path=os.path.abspath(path),
-        variant=variant,
-        provider=provider,
-        threads=threads,
-        allow_fallback=allow_fallback,
-        check_hashes=check_hashes,
-        prepack=prepack,
-        token_budget=token_budget,
-        memory_limit_bytes=memory_limit_bytes,
-        timeout_s=timeout_s,
-    )
+        object.__setattr__(self, "path", os.path.abspath(self.path))
 
 
 def _is_number(value: object) -> bool:

@@ -42,6 +42,11 @@ class Encoded:
     skipped: tuple[int, int] = (0, 0)
 
     @property
+    def mask(self) -> list[int]:
+        """1 for each token, as none is padding: (tokens,)."""
+        return list(self.source.attention_mask)
+
+    @property
     def offsets(self) -> list[tuple[int, int]]:
         """Where each token stands in its text, in characters: (tokens, 2), end exclusive."""
         found: list[tuple[int, int]] = list(self.source.offsets)

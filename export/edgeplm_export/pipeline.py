@@ -21,10 +21,9 @@ from edgeplm_export.graphs.trace import DEFAULT_OPSET, EXPORTER, check_opset, tr
 from edgeplm_export.model import TorchModel
 from edgeplm_export.pack import WORK, copy_checkpoint_files, staging, write_json, write_manifest
 from edgeplm_export.parity.canary import make_canary
-from edgeplm_export.parity.gate import Expectation, VariantReport, check_variant, unrunnable
-from edgeplm_export.parity.probes import make_probes
-from edgeplm_export.parity.reference import Reference
-from edgeplm_export.quantize import SCHEMES, Scheme
+from edgeplm_export.parity.expectation import Expectation, from_torch
+from edgeplm_export.parity.gate import VariantReport, check_variant, unrunnable
+from edgeplm_export.quantize import PRECISIONS, Scheme, Wish
 from edgeplm_export.tasks import load_model
 from edgeplm_export.tokenizer_file import write_tokenizer
 from edgeplm_runtime.bundle.manifest import (
@@ -135,7 +134,7 @@ def export(
         manifest = _manifest(source, model, inputs, variants)
         write_manifest(folder, manifest)
         progress("computing PyTorch's answers for the parity gate")
-        expected = Expectation(Reference(model), make_probes(model))
+        expected = from_torch(model)
         for variant in variants:
             progress(f"parity gate: {variant.name} on the device engine, without torch")
             try:
@@ -168,7 +167,7 @@ def prove_again(
     manifest = bundle.manifest
     source = open_checkpoint(str(checkpoint), revision=None, trust_remote_code=trust_remote_code)
     model = _limited(load_model(source, manifest.task), manifest.text.pairs, manifest.text.max_length)
-    expected = Expectation(Reference(model), make_probes(model))
+    expected = from_torch(model)
     reports = []
     for variant in manifest.variants:
         progress(f"parity gate: {variant.name}")
@@ -187,9 +186,9 @@ def _schemes(precisions: Sequence[str]) -> list[Scheme]:
     if isinstance(precisions, str):
         raise BadInput(f"precisions is the text {precisions!r}; give a list, like ['fp32', {precisions!r}].")
     for precision in precisions:
-        if precision not in SCHEMES:
-            raise unknown("precision", precision, SCHEMES)
-    return [row for name, row in SCHEMES.items() if name == "fp32" or name in precisions]
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+    return [row for name, row in PRECISIONS.items() if name == "fp32" or name in precisions]
 
 
 def _limited(model: TorchModel, pairs: Any, max_length: int | None) -> TorchModel:
@@ -209,7 +208,7 @@ def _write_variant(scheme: Scheme, fused: Path, folder: Path) -> tuple[str, ...]
     """The stored graph and, where it has one, its weight file: names inside the bundle."""
     made = folder / WORK / f"{scheme.precision}.onnx"
     try:
-        scheme.apply(fused, made)
+        scheme.apply(fused, made, Wish())
     except (OSError, EdgePLMError):
         raise
     except Exception as error:  # the converters' errors have no other common class
@@ -217,7 +216,8 @@ def _write_variant(scheme: Scheme, fused: Path, folder: Path) -> tuple[str, ...]
     target = folder / "onnx" / f"model{scheme.suffix}.onnx"
     target.parent.mkdir(exist_ok=True)
     (store_optimized if scheme.optimized else store_plain)(made, target)
-    made.unlink()
+    for path in made.parent.glob(f"{made.name}*"):
+        path.unlink()
     names = [target, target.with_name(weights_name(target.name))]
     return tuple(path.relative_to(folder).as_posix() for path in names if path.exists())
 

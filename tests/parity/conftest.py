@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -49,18 +50,18 @@ def refused(tmp_path: Path) -> Judge:
 
 
 @pytest.fixture
-def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., Any]], None]:
+def after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let a step of the pipeline run, then `change(result, *arguments)`, which gives the new result or None."""
 
-    def plant(step: str, change: Callable[..., Any]) -> None:
-        real = getattr(pipeline, step)
+    def plant(step: str, change: Callable[..., Any], where: ModuleType = pipeline) -> None:
+        real = getattr(where, step)
 
         def planted(*args: Any, **kwargs: Any) -> Any:
             result = real(*args, **kwargs)
             changed = change(result, *args)
             return result if changed is None else changed
 
-        monkeypatch.setattr(pipeline, step, planted)
+        monkeypatch.setattr(where, step, planted)
 
     return plant
 

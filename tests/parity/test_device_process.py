@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeplm_export.parity import gate
-from edgeplm_export.parity.gate import run_device
+from edgeplm_export.parity import device
+from edgeplm_export.parity.device import run_device
 from edgeplm_export.pipeline import export
 from edgeplm_runtime.errors import CannotWrite, GateFailed
 from edgeplm_runtime.probe import FORBIDDEN, IdsCell, Job
@@ -72,4 +72,4 @@ def test_no_space_for_the_answers_is_said_as_that(job: Job, monkeypatch: pytest.
 
 def test_the_device_process_finds_the_packages_where_this_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["/somewhere", *sys.path])
-    assert gate._environment()["PYTHONPATH"].split(os.pathsep)[0] == "/somewhere"
+    assert device._environment()["PYTHONPATH"].split(os.pathsep)[0] == "/somewhere"

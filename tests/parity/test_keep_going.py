@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from edgeplm.cli import main
 from edgeplm_export import pipeline
 from edgeplm_export.pipeline import ParityFailed, export
-from edgeplm_export.quantize import SCHEMES
+from edgeplm_export.quantize import PRECISIONS, Made, Wish
 from edgeplm_runtime.engine import load
 
 
@@ -27,18 +27,19 @@ Judge = Callable[..., str]
 @pytest.fixture
 def spoiled_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """An int8 whose weights are another model's."""
-    scheme = SCHEMES["int8"]
+    scheme = PRECISIONS["int8"]
 
-    def apply(source: Path, target: Path) -> None:
-        scheme.apply(source, target)
+    def apply(source: Path, target: Path, wish: Wish) -> Made:
+        made = scheme.apply(source, target, wish)
         model = onnx.load(str(target))
         for tensor in model.graph.initializer:
-            if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2:
+            if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(tensor.dims) == 2:
                 value = np.roll(numpy_helper.to_array(tensor), 1, axis=1)
                 tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
         onnx.save(model, str(target))
+        return made
 
-    monkeypatch.setitem(SCHEMES, "int8", replace(scheme, apply=apply))
+    monkeypatch.setitem(PRECISIONS, "int8", replace(scheme, apply=apply))
 
 
 @pytest.mark.usefixtures("spoiled_int8")
@@ -88,10 +89,10 @@ def test_the_command_says_what_was_left_out(
 def test_keep_going_leaves_out_what_cannot_even_be_made(
     toy_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def apply(source: Path, target: Path) -> None:
+    def apply(source: Path, target: Path, wish: Wish) -> Made:
         raise IndexError("list index out of range")
 
-    monkeypatch.setitem(SCHEMES, "int8", replace(SCHEMES["int8"], apply=apply))
+    monkeypatch.setitem(PRECISIONS, "int8", replace(PRECISIONS["int8"], apply=apply))
     result = export(str(toy_classifier), tmp_path / "out", precisions=["int8"], keep_going=True)
     assert "cannot be made: list index out of range" in str(result.dropped[0].failures[0].problem)
     with load(tmp_path / "out") as engine:

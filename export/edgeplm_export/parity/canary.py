@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeplm_export.parity.gate import Expectation, numpy_of, run_device
+from edgeplm_export.parity.device import numpy_of, run_device
+from edgeplm_export.parity.expectation import Expectation
 from edgeplm_export.parity.probes import PLAIN
 from edgeplm_export.parity.tolerances import TOLERANCES
 from edgeplm_runtime.bundle.canary import VALUES_LIMIT, Canary, Expected
@@ -16,10 +17,8 @@ from edgeplm_runtime.tasks import task_named
 def make_canary(folder: Path, manifest: Manifest, expected: Expectation) -> Canary:
     """Run the plain probe sentences on the device engine, each alone, and keep what each variant gave."""
     output = task_named(manifest.task).output
-    tokens = [expected.reference.tokens({"text": text}) for text in PLAIN]
     cells = tuple(
-        IdsCell(name=text, ids=(tuple(t.ids),), mask=((1,) * len(t.ids),))
-        for text, t in zip(PLAIN, tokens, strict=True)
+        IdsCell(name=text, ids=(ids,), mask=((1,) * len(ids),)) for text, ids in zip(PLAIN, expected.plain, strict=True)
     )
     variants = {}
     for variant in manifest.variants:
@@ -31,4 +30,4 @@ def make_canary(folder: Path, manifest: Manifest, expected: Expectation) -> Cana
             min_cosine=tolerance.canary_cosine,
             max_error=tolerance.canary_error,
         )
-    return Canary(output=output, ids=tuple(tuple(t.ids) for t in tokens), variants=variants)
+    return Canary(output=output, ids=expected.plain, variants=variants)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -17,17 +12,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeplm_export.model import TOKEN_OUTPUTS, blamed_on
+from edgeplm_export.model import TOKEN_OUTPUTS
 from edgeplm_export.parity.compare import CellReport, broken, compare_answers, compare_rows, worst_of
-from edgeplm_export.parity.probes import Probes
-from edgeplm_export.parity.reference import Reference
+from edgeplm_export.parity.device import numpy_of, plain_answer, run_device
+from edgeplm_export.parity.expectation import Expectation
 from edgeplm_export.parity.tolerances import TOLERANCES, Tolerance
 from edgeplm_runtime.bundle.manifest import ParitySummary
-from edgeplm_runtime.errors import CannotWrite, GateFailed
-from edgeplm_runtime.probe import FORBIDDEN, Answered, Array, IdsCell, Job, Result, TextCell
-
-
-NO_SPACE = os.strerror(errno.ENOSPC)
+from edgeplm_runtime.errors import GateFailed
+from edgeplm_runtime.probe import FORBIDDEN, Answered, Array, IdsCell, Job, TextCell
 
 
 class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,47 +37,18 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
         return [cell for cell in self.cells if cell.problem]
 
 
-class Expectation:
-    """PyTorch's answers to the probes, computed once for all variants."""
-
-    def __init__(self, reference: Reference, probes: Probes) -> None:
-        """Run every probe through PyTorch. Raises BadCheckpoint for one that PyTorch itself cannot answer."""
-        self.reference = reference
-        self.probes = probes
-        self.outputs = []
-        for ids in probes.ids:
-            with blamed_on(f"the checkpoint fails in PyTorch itself, on {ids.name}"):
-                self.outputs.append(reference.outputs(ids))
-        self._answers: dict[tuple[str, ...], Any] = {}
-        for cell in probes.texts:
-            for item in cell.items:
-                key = tuple(item.values())
-                if key not in self._answers:
-                    with blamed_on(f"the checkpoint fails in PyTorch itself, on the text {item['text'][:60]!r}"):
-                        self._answers[key] = (reference.tokens(item), reference.answer(item))
-
-    def tokens(self, cell: TextCell) -> list[Any]:
-        """The Hugging Face tokens of each input of a cell."""
-        return [self._answers[tuple(item.values())][0] for item in cell.items]
-
-    def answers(self, cell: TextCell) -> list[Any]:
-        """The PyTorch answer to each input of a cell."""
-        return [self._answers[tuple(item.values())][1] for item in cell.items]
-
-
 def check_variant(bundle: Path, variant: str, precision: str, expected: Expectation) -> VariantReport:
     """Run one variant on the device side and compare all of it. Raises GateFailed when it cannot run at all."""
     tolerance = TOLERANCES[precision]
-    model = expected.reference.model
     probes = expected.probes
     result = run_device(
-        Job(bundle=str(bundle), variant=variant, outputs=model.forward.outputs, ids=probes.ids, texts=probes.texts)
+        Job(bundle=str(bundle), variant=variant, outputs=expected.outputs, ids=probes.ids, texts=probes.texts)
     )
     if loaded := set(result.modules) & set(FORBIDDEN):
         raise GateFailed(f"the device process loaded {', '.join(sorted(loaded))}; the proof would not be torch-free.")
     cells = [
-        _ids_report(cell, want, got, tolerance, model.task == "text-classification")
-        for cell, want, got in zip(probes.ids, expected.outputs, result.ids, strict=True)
+        _ids_report(cell, want, got, tolerance, expected.task == "text-classification")
+        for cell, want, got in zip(probes.ids, expected.values, result.ids, strict=True)
     ]
     for cell, answered in zip(probes.texts, result.texts, strict=True):
         cells += _text_reports(cell, answered, expected, tolerance)
@@ -108,28 +71,6 @@ def unrunnable(variant: str, precision: str, error: Exception) -> VariantReport:
     return VariantReport(
         variant=variant, precision=precision, cells=cells, summary=_summary(1, cells[0], drift), isa=()
     )
-
-
-def run_device(job: Job) -> Result:
-    """Answer a job in a fresh process that cannot import torch. Raises GateFailed with the device's own words."""
-    with tempfile.TemporaryDirectory(prefix="edgeplm-parity-") as folder:
-        source, target = Path(folder, "job"), Path(folder, "result")
-        source.write_bytes(msgspec.msgpack.encode(job))
-        command = [sys.executable, "-m", "edgeplm_runtime.probe", str(source), str(target)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, env=_environment()
-        )
-        if done.returncode != 0:
-            words = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-            if NO_SPACE in words[-1]:
-                raise CannotWrite(f"{folder} cannot be written: {NO_SPACE}. Set TMPDIR to a place with more of it.")
-            raise GateFailed(f"{job.variant} does not run on the device side: {words[-1]}")
-        return msgspec.msgpack.decode(target.read_bytes(), type=Result)
-
-
-def _environment() -> dict[str, str]:
-    """The device process finds the packages where this one does, whatever put them on the path."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _ids_report(
@@ -158,7 +99,7 @@ def _ids_report(
 def _text_reports(cell: TextCell, answered: Answered, expected: Expectation, tolerance: Tolerance) -> list[CellReport]:
     texts = [" | ".join(item.values()) for item in cell.items]
     reports = []
-    uses_types = "token_type_ids" in expected.reference.model.forward.inputs
+    uses_types = "token_type_ids" in expected.inputs
     for text, got, want in zip(texts, answered.tokens, expected.tokens(cell), strict=True):
         parts: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
             "ids": (got.ids, want.ids),
@@ -180,7 +121,7 @@ def _text_reports(cell: TextCell, answered: Answered, expected: Expectation, tol
                 )
                 report = broken(f"tokens, {cell.name}", problem)
                 reports.append(msgspec.structs.replace(report, worst=text[:120]))
-    got_answers = [_plain(answer) for answer in answered.answers]
+    got_answers = [plain_answer(answer) for answer in answered.answers]
     reports.append(compare_answers(cell.name, got_answers, expected.answers(cell), tolerance, texts=texts))
     return reports
 
@@ -188,7 +129,7 @@ def _text_reports(cell: TextCell, answered: Answered, expected: Expectation, tol
 def _drift(cells: Sequence[TextCell], answered: Sequence[Answered], tolerance: Tolerance) -> CellReport:
     """How far the same text moves between a call of its own and a padded batch."""
     alone = {
-        tuple(cell.items[0].values()): _plain(result.answers[0])
+        tuple(cell.items[0].values()): plain_answer(result.answers[0])
         for cell, result in zip(cells, answered, strict=True)
         if len(cell.items) == 1
     }
@@ -196,7 +137,7 @@ def _drift(cells: Sequence[TextCell], answered: Sequence[Answered], tolerance: T
     for cell, result in zip(cells, answered, strict=True):
         if len(cell.items) > 1:
             keys = [tuple(item.values()) for item in cell.items]
-            together = [_plain(answer) for answer in result.answers]
+            together = [plain_answer(answer) for answer in result.answers]
             reports.append(
                 compare_answers(
                     "drift, alone against in a batch",
@@ -230,15 +171,3 @@ def _summary(cells: int, whole: CellReport, drift: CellReport) -> ParitySummary:
         batch_drift=drift.max_abs_error,
         worst_text=whole.worst,
     )
-
-
-def numpy_of(array: Array) -> NDArray[np.float32]:
-    """The array of a record."""
-    return np.frombuffer(array.data, dtype=np.float32).reshape(array.shape)
-
-
-def _plain(answer: Any) -> Any:
-    """An answer as it came through the file: arrays restored."""
-    if isinstance(answer, dict) and set(answer) == {"shape", "data"}:
-        return np.frombuffer(answer["data"], dtype=np.float32).reshape(answer["shape"])
-    return answer

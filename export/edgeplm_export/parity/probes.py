@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import msgspec
 
-from edgeplm_export.model import TorchModel
 from edgeplm_runtime.probe import IdsCell, TextCell
 
 
@@ -41,6 +41,7 @@ NASTY = (
     "word " * 40,
     "long text " * 400,
 )
+STREAM = (*PLAIN, *NASTY[4:9])
 PAIRS = (
     ("A man is playing a guitar.", "Someone makes music."),
     ("", "only the second text is there"),
@@ -58,7 +59,18 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     texts: tuple[TextCell, ...]
 
 
-def make_probes(model: TorchModel) -> Probes:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the grid depends on: the model's limits, and `stream`, the token ids of STREAM, special ones with them."""
+
+    stream: Sequence[int]
+    max_length: int
+    pairs: Literal["optional", "required", "refused"]
+    padding_side: str
+    pad_token_id: int
+
+
+def make_probes(model: Asked) -> Probes:
     """The grid for this model: ids up to its own maximum; pairs where the task has them."""
     lengths = sorted({*(n for n in LENGTHS if n < model.max_length), model.max_length})
     grid = []
@@ -81,17 +93,15 @@ def make_probes(model: TorchModel) -> Probes:
     return Probes(ids=tuple(grid), texts=tuple(texts))
 
 
-def _ids_cell(model: TorchModel, batch: int, length: int, *, mixed: bool) -> IdsCell:
+def _ids_cell(model: Asked, batch: int, length: int, *, mixed: bool) -> IdsCell:
     """Real token ids cut to `length`; with `mixed`, every row but the first is shorter and padded."""
-    tokenizer = model.tokenizer
-    stream: Sequence[int] = tokenizer(" ".join((*PLAIN, *NASTY[4:9])), verbose=False)["input_ids"]
-    stream = [int(i) for i in stream] * (batch * length // max(1, len(stream)) + 2)
+    stream = list(model.stream) * (batch * length // max(1, len(model.stream)) + 2)
     ids, mask = [], []
-    left = tokenizer.padding_side == "left"
+    left = model.padding_side == "left"
     for row in range(batch):
         real = max(1, length - row * max(1, length // batch)) if mixed and row else length
         tokens = tuple(stream[row * 3 : row * 3 + real])
-        padding = (int(tokenizer.pad_token_id or 0),) * (length - real)
+        padding = (model.pad_token_id,) * (length - real)
         ids.append(padding + tokens if left else tokens + padding)
         mask.append((0,) * len(padding) + (1,) * real if left else (1,) * real + (0,) * len(padding))
     kind = "mixed lengths" if mixed else "full"

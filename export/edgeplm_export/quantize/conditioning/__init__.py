@@ -1,0 +1,14 @@
+"""CONDITIONERS: a row per way to make activations easier to round, the cheapest at run time first."""
+
+from __future__ import annotations
+
+from edgeplm_export.quantize.conditioning import outliers, plain, rotation, smoothing
+from edgeplm_export.quantize.conditioning._conditioner import Conditioned, Conditioner
+
+
+CONDITIONERS: dict[str, Conditioner] = {
+    row.name: row for row in (plain.CONDITIONER, smoothing.CONDITIONER, outliers.CONDITIONER, rotation.CONDITIONER)
+}
+
+
+__all__ = ["CONDITIONERS", "Conditioned", "Conditioner"]

@@ -1,0 +1,78 @@
+"""Small edits of an onnx-ir graph that every scheme needs: open, constants, nodes before another one, save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+
+MICROSOFT = "com.microsoft"
+# The nodes that schemes add, like the small products of a rotation, are no sites themselves.
+OWN = "edgeplm/"
+
+
+def open_graph(path: Path) -> ir.Model:
+    """The model in `path`; its weights are mapped from the disk until they are asked for."""
+    return ir.load(path)
+
+
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Write the model with its weights in one file beside it: a protobuf file holds 2 GB at most."""
+    model.graph.opset_imports.setdefault(MICROSOFT, 1)
+    _drop_unused(model.graph)
+    model.graph.sort()
+    ir.save(model, path, external_data=f"{path.name}_data")
+
+
+def constant(graph: ir.Graph, name: str, value: NDArray[Any]) -> ir.Value:
+    """The initializer of that name; made now, unless it is there already."""
+    if name in graph.initializers:
+        return graph.initializers[name]
+    tensor = ir.tensor(np.ascontiguousarray(value), name=name)
+    made = ir.Value(name=name, const_value=tensor, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype))
+    graph.register_initializer(made)
+    return made
+
+
+def insert(
+    before: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    *,
+    name: str,
+    attributes: Mapping[str, Any] | None = None,
+    domain: str = "",
+    outputs: int = 1,
+) -> tuple[ir.Value, ...]:
+    """A new node right before another one; gives its outputs, named after it."""
+    graph = before.graph
+    assert isinstance(graph, ir.Graph)
+    node = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=outputs, name=f"{OWN}{name}")
+    for position, value in enumerate(node.outputs):
+        value.name = f"{OWN}{name}" + (f":{position}" if position else "")
+    graph.insert_before(before, node)
+    return tuple(node.outputs)
+
+
+def made(graph: ir.Graph, name: str) -> ir.Value | None:
+    """The first output of the node that `insert` made under that name, if it did."""
+    return next((node.outputs[0] for node in graph if node.name == f"{OWN}{name}"), None)
+
+
+def array_of(value: ir.Value | None) -> NDArray[Any] | None:
+    """The value of a constant, or None for anything else."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def _drop_unused(graph: ir.Graph) -> None:
+    outputs = {value.name for value in graph.outputs}
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and name not in outputs:
+            del graph.initializers[name]

@@ -1,0 +1,133 @@
+"""What the int8 schemes share: condition the sites, find static ranges, and put the int8 products in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeplm_export.quantize import activations
+from edgeplm_export.quantize._scheme import Made, Wish
+from edgeplm_export.quantize.calibration import Reservoir, observe
+from edgeplm_export.quantize.conditioning import CONDITIONERS, Conditioned
+from edgeplm_export.quantize.graph_edit import open_graph, save_graph
+from edgeplm_export.quantize.ranges import LEVELS, RANGES, Summary, scale_and_zero_point
+from edgeplm_export.quantize.sites import Site, find_sites
+from edgeplm_export.quantize.tables import quantize_tables
+from edgeplm_export.quantize.weights import per_column, used_channels
+
+
+# A dearer conditioner is taken where it makes the error of a site's product this much smaller than a cheaper one.
+WORTH = 1.5
+# Below this share of the product's size the error is that of the int8 weights: nothing is left to gain.
+GOOD_ENOUGH = 1e-4
+ROWS = b"rows"  # marks a sample of rows in Wish.memory, beside the summaries
+
+
+def make_int8(
+    source: Path, target: Path, wish: Wish, *, conditioners: Sequence[str], ranges: str | None, rows: bool = False
+) -> Made:
+    """The graph with every site in int8 but those of `wish.high`, and its tables.
+
+    `conditioners`: the ones to choose from, site by site. `ranges`: the method for static scales; None for dynamic
+    ones. `rows`: a dynamic scale for each row. Raises BadInput (no calibration data where it is needed), GateFailed.
+    """
+    model = open_graph(source)
+    graph = model.graph
+    work = target.with_name(f"{target.name}.observed")
+    told, sites = _split(find_sites(graph), wish.high, rows=rows)
+    if list(conditioners) != ["plain"]:
+        told |= _condition(model, sites, conditioners, wish, work)
+    if ranges is not None:
+        _make_static(model, sites, ranges, wish, work)
+    for site in sites:
+        if rows:
+            activations.multiply_rows(site)
+        elif ranges is None:
+            activations.multiply(site, activations.dynamic(site))
+    kind = "a scale a row" if rows else "static" if ranges is not None else "dynamic"
+    done = {site.name: ", ".join(filter(None, [f"int8 {kind}", told.get(site.name)])) for site in sites}
+    done |= {name: words for name, words in told.items() if words.startswith("float32")}
+    tables = quantize_tables(graph)
+    save_graph(model, target)
+    return Made(sites=done | tables)
+
+
+def _split(sites: Sequence[Site], high: frozenset[str], *, rows: bool) -> tuple[dict[str, str], list[Site]]:
+    """Why some sites stay in float32, and the other sites."""
+    told, rest = {}, []
+    for site in sites:
+        if site.name in high:
+            told[site.name] = "float32: kept high"
+        elif site.is_attention and not activations.fits_qattention(site.node):
+            told[site.name] = "float32: QAttention has no attention bias"
+        elif site.is_attention and rows:
+            told[site.name] = "float32: QAttention takes one scale a tensor"
+        else:
+            rest.append(site)
+    return told, rest
+
+
+def _condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path) -> dict[str, str]:
+    """Give each site the cheapest conditioner that is about as good as the best; the graph's answers stay."""
+    if set(names) != {"rotation"}:
+        sample = Reservoir()
+        unseen = [str(site.source.name) for site in sites if (str(site.source.name), ROWS) not in wish.memory]
+        if unseen:
+            observe(model, unseen, wish.batches, sample, work=work, tell=wish.tell)
+        wish.memory.update({(name, ROWS): rows for name, rows in sample.rows().items()})
+    told = {}
+    for site in sites:
+        none = np.zeros((1, site.weight.shape[0]), dtype=np.float32)
+        chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), names)
+        if chosen is not None:
+            chosen.build()
+            told[site.name] = chosen.words
+    return {name: words for name, words in told.items() if words}
+
+
+def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str]) -> Conditioned | None:
+    found = [CONDITIONERS[name].condition(site, rows) for name in CONDITIONERS if name in names]
+    options = [option for option in found if option is not None]
+    if len(options) < 2:
+        return options[0] if options else None
+    exact = rows @ site.weight
+    errors = [product_error(option, exact, rows @ site.weight) for option in options]
+    limit = max(min(errors) * WORTH, GOOD_ENOUGH)
+    return next(option for option, error in zip(options, errors, strict=True) if error <= limit)
+
+
+def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArray[np.float32]) -> float:
+    """Squared error of the int8 product relative to the exact one, for a static scale over these rows."""
+    used = used_channels(option.weight)
+    summary = Summary()
+    summary.add(option.rows[:, used])
+    scale, zero = scale_and_zero_point(*RANGES["mse"](summary))
+    rounded = (np.clip(np.rint(option.rows / scale) + np.float32(zero), 0, LEVELS) - np.float32(zero)) * scale
+    integers, scales = per_column(option.weight)
+    got = rounded @ (integers.astype(np.float32) * scales)
+    want = option.rows @ option.weight
+    return float(((got - want) ** 2).sum() / max(float((whole**2).sum()), 1e-30))
+
+
+def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish, work: Path) -> None:
+    """Round every site with a constant scale. Sites that read the same value share its range."""
+    used: dict[str, NDArray[np.bool_]] = {}
+    for site in sites:
+        name, channels = str(site.source.name), used_channels(site.weight)
+        used[name] = used[name] | channels if name in used else channels
+    unseen = {name: Summary() for name in used if (name, used[name].tobytes()) not in wish.memory}
+
+    def add(name: str, rows: NDArray[np.float32]) -> None:
+        unseen[name].add(rows[:, used[name]])
+
+    if unseen:
+        observe(model, list(unseen), wish.batches, add, work=work, tell=wish.tell)
+        wish.memory.update({(name, used[name].tobytes()): summary for name, summary in unseen.items()})
+    for site in sites:
+        name = str(site.source.name)
+        low, high = RANGES[method](wish.memory[name, used[name].tobytes()])
+        activations.multiply(site, activations.static(site, low, high))

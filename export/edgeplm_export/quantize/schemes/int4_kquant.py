@@ -1,0 +1,21 @@
+"""int4-kquant: int4 weights by blocks of 32, scales and minima found as llama.cpp's k-quants find them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeplm_export.quantize._scheme import Made, Scheme, Wish
+from edgeplm_export.quantize.bits import INT8_PRODUCTS, make_bits
+from edgeplm_runtime.session import onnxruntime_module
+
+
+def _apply(source: Path, target: Path, wish: Wish) -> Made:
+    onnxruntime_module()
+    from onnxruntime.quantization.matmul_nbits_quantizer import KQuantWeightOnlyQuantConfig
+
+    return make_bits(source, target, wish, KQuantWeightOnlyQuantConfig(), bits=4, accuracy_level=INT8_PRODUCTS)
+
+
+SCHEME = Scheme(
+    name="int4-kquant", precision="int4", suffix="_q4_kquant", apply=_apply, optimized=False, settings={"block": 32}
+)

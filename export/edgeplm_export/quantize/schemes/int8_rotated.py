@@ -1,0 +1,23 @@
+"""int8-rotated: every site turned by a block-Hadamard rotation, then constant scales as int8-static."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeplm_export.quantize._scheme import Made, Scheme, Wish
+from edgeplm_export.quantize.int8 import make_int8
+
+
+def _apply(source: Path, target: Path, wish: Wish) -> Made:
+    return make_int8(source, target, wish, conditioners=["rotation"], ranges=wish.settings["range"])
+
+
+SCHEME = Scheme(
+    name="int8-rotated",
+    precision="int8",
+    suffix="_int8_rotated",
+    apply=_apply,
+    optimized=True,
+    calibrated=True,
+    settings={"range": "mse"},
+)

@@ -1,0 +1,26 @@
+"""int8-static: one constant uint8 scale a tensor, from calibration data.
+
+No text has a say in another one's numbers. The range methods: ranges.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeplm_export.quantize._scheme import Made, Scheme, Wish
+from edgeplm_export.quantize.int8 import make_int8
+
+
+def _apply(source: Path, target: Path, wish: Wish) -> Made:
+    return make_int8(source, target, wish, conditioners=["plain"], ranges=wish.settings["range"])
+
+
+SCHEME = Scheme(
+    name="int8-static",
+    precision="int8",
+    suffix="_int8",
+    apply=_apply,
+    optimized=True,
+    calibrated=True,
+    settings={"range": "mse"},
+)

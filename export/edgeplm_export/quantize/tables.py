@@ -1,0 +1,60 @@
+"""Embedding tables in int8: most of a small encoder's file is its table of word vectors.
+
+GatherBlockQuantized of ONNX Runtime looks up rows of 8-bit blocks, each with a scale of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, array_of, constant, insert
+from edgeplm_export.quantize.sites import find_tables
+
+
+BLOCKS = (128, 64, 32, 16)  # what the operator takes, the cheapest first
+MIDDLE = 128
+LARGEST = 127
+
+
+def quantize_tables(graph: ir.Graph) -> dict[str, str]:
+    """Store every table that is worth it in int8; gives what became of each, by the table's name."""
+    done = {}
+    for node in find_tables(graph):
+        source = node.inputs[0]
+        table = array_of(source)
+        assert source is not None
+        assert table is not None
+        block = next((size for size in BLOCKS if table.shape[1] % size == 0), None)
+        name = str(source.name)
+        if block is None:
+            done[name] = f"float32: {table.shape[1]} columns are no multiple of {BLOCKS[-1]}"
+            continue
+        integers, scales = by_blocks(table, block)
+        found = insert(
+            node,
+            "GatherBlockQuantized",
+            [
+                constant(graph, f"{OWN}{name}:int8", integers),
+                node.inputs[1],
+                constant(graph, f"{OWN}{name}:scales", scales),
+            ],
+            name=f"{name}:rows",
+            domain=MICROSOFT,
+            attributes={"bits": 8, "block_size": block, "quantize_axis": 1, "gather_axis": 0},
+        )
+        ir.convenience.replace_all_uses_with(node.outputs[0], found[0], replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        done[name] = f"int8 table, blocks of {block}"
+    return done
+
+
+def by_blocks(table: NDArray[np.float32], block: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Integers (rows, columns) uint8 around 128 and scales (rows, columns / block) float32."""
+    rows, columns = table.shape
+    parts = table.reshape(rows, columns // block, block)
+    scales = np.abs(parts).max(axis=2) / LARGEST
+    scales[scales == 0] = 1.0
+    integers = np.clip(np.rint(parts / scales[:, :, None]), -LARGEST, LARGEST) + MIDDLE
+    return integers.astype(np.uint8).reshape(rows, columns), scales.astype(np.float32)

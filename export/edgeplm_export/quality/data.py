@@ -53,10 +53,13 @@ def read_examples(path: Path, manifest: Manifest, *, columns: Mapping[str, str] 
     found = _columns_for(path, first, manifest, columns)
     question = question_of(manifest, paired=found.text_pair is not None, labelled=found.label is not None)
     labels = manifest.labels or ()
+    late_labels = set(_label_columns(manifest)) - {found.text, found.text_pair}
     uses_label = question not in (Question.NOTHING, Question.PAIRS)
     rows = []
     for row, record in _chained(first, records):
         label = None
+        if found.label is None and (late := late_labels & set(record)):
+            raise BadInput(f"{path}, row {row} has {shown(min(late))}, which the first row lacks; label all or none.")
         if uses_label:
             try:
                 label = read_label(_value(path, row, record, found.label), question, labels)
@@ -101,10 +104,13 @@ def engine_inputs(text: str, text_pair: str | None, manifest: Manifest) -> list[
     return [{"text": text, "text_pair": text_pair}]
 
 
+def _label_columns(manifest: Manifest) -> tuple[str, ...]:
+    values = manifest.task == "sentence-similarity" or len(manifest.labels or ()) == 1
+    return VALUE_COLUMNS if values else CLASS_COLUMNS
+
+
 def _columns_for(path: Path, first: Record, manifest: Manifest, given: Mapping[str, str] | None) -> Columns:
-    values = manifest.task == "sentence-similarity" or manifest.problem_type == "regression"
-    values = values or len(manifest.labels or ()) == 1
-    found = find_columns(path, first[1], given, labels=VALUE_COLUMNS if values else CLASS_COLUMNS)
+    found = find_columns(path, first[1], given, labels=_label_columns(manifest))
     if manifest.text.pairs == "required" and found.text_pair is None:
         raise BadInput(
             f"{path} has one text a row, in the column {shown(found.text)}; this model reads pairs. Name the second "

@@ -145,7 +145,7 @@ def judge_predictions(
         variant=variant,
         precision=precision,
         baseline=evaluation.baseline,
-        data=data.path,
+        data=Path(data.path).name,
         n=len(gold),
         verdict=verdict,
         words=words,
@@ -236,7 +236,7 @@ def _unlabelled(evaluation: Evaluation, found: Agreement, variant: str, precisio
         variant=variant,
         precision=precision,
         baseline=evaluation.baseline,
-        data=data.path,
+        data=Path(data.path).name,
         n=found.n,
         verdict="too few rows" if few and found.problem is None else "worse" if problem else "no labels",
         words=words,
@@ -250,10 +250,10 @@ def _why_no_labels(evaluation: Evaluation) -> str:
     if data.path == NAME:
         return f"no data was given, so {len(data.rows)} built-in texts in twelve languages were compared"
     if data.columns.label is not None and data.question is Question.NOTHING:
-        return (
-            f"{data.path}: the task {evaluation.manifest.task} has no metric for such rows, so its labels are not used"
-        )
-    return f"{data.path} has no labels (columns: {', '.join(data.columns.known)}), so the answers were compared"
+        return f"{Path(data.path).name}: the task {evaluation.manifest.task} has no metric for such rows, so its labels are not used"
+    return (
+        f"{Path(data.path).name} has no labels (columns: {', '.join(data.columns.known)}), so the answers were compared"
+    )
 
 
 def _figures(found: Agreement) -> str:
@@ -289,7 +289,7 @@ def _unusable(evaluation: Evaluation, variant: str, precision: str, problem: str
         variant=variant,
         precision=precision,
         baseline=evaluation.baseline,
-        data=data.path,
+        data=Path(data.path).name,
         n=len(data.rows),
         verdict="undefined",
         words=problem,

@@ -134,7 +134,7 @@ def gold_of(data: Data, labels: Sequence[str]) -> Array:
         for index, example in enumerate(rows):
             sets[index, list(example.label)] = True  # type: ignore[arg-type]
         if (sets == sets[0]).all():
-            raise GateFailed(_only_one(data, "set of labels", sorted(labels[i] for i in np.flatnonzero(sets[0]))))
+            raise GateFailed(_only_one(data, "set of labels", sorted(labels[int(i)] for i in np.flatnonzero(sets[0]))))
         return sets
     values = np.asarray([example.label for example in rows])
     if not _varies(values):

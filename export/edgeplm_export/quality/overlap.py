@@ -50,7 +50,7 @@ def check(calibration: Path, evaluation: Data, manifest: Manifest, *, columns: M
 
 
 def _parts(example: Example) -> list[str]:
-    return [example.text] if example.text_pair is None else [example.text, example.text_pair]
+    return [text for text in (example.text, example.text_pair) if text is not None and text.strip()]
 
 
 def _digest(*parts: str) -> str:

@@ -29,9 +29,10 @@ def question_of(manifest: Manifest, *, paired: bool, labelled: bool) -> Question
     if manifest.task == "text-classification" and labelled:
         if manifest.problem_type == "multi_label_classification":
             return Question.SETS
-        # transformers, too, trains a model of one label as a regression.
-        regression = manifest.problem_type == "regression" or len(manifest.labels or ()) == 1
-        return Question.VALUES if regression else Question.CLASSES
+        if len(manifest.labels or ()) == 1:  # transformers, too, trains a model of one label as a regression
+            return Question.VALUES
+        # A label column has one number; a regression of several needs several.
+        return Question.NOTHING if manifest.problem_type == "regression" else Question.CLASSES
     if manifest.task == "sentence-similarity" and paired:
         return Question.SIMILARITY if labelled else Question.PAIRS
     return Question.NOTHING
@@ -39,14 +40,14 @@ def question_of(manifest: Manifest, *, paired: bool, labelled: bool) -> Question
 
 def read_label(raw: Any, question: Question, labels: tuple[str, ...]) -> Label:
     """The label of one row, as the question needs it. Raises BadInput without file and row; the caller adds them."""
-    if question is Question.SETS:
+    if raw is None or (question is not Question.SETS and isinstance(raw, str) and not raw.strip()):
+        raise BadInput("there is no label; expected one in every row, or no label column at all")
+    if question is Question.SETS:  # an empty text is an empty set
         if isinstance(raw, list):
             return frozenset(_position(part, labels) for part in raw)
         if isinstance(raw, str) and raw.strip() not in labels:
             return frozenset(_position(part, labels) for part in raw.split(",") if part.strip())
         return frozenset({_position(raw, labels)})
-    if raw is None or (isinstance(raw, str) and not raw.strip()):
-        raise BadInput("there is no label; expected one in every row, or no label column at all")
     if question is Question.CLASSES:
         return _position(raw, labels)
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeplm_export.pipeline import ExportResult, ParityFailed, export
+    from edgeplm_export.quantizing import NothingWritten, QuantizeResult, quantize
     from edgeplm_runtime.engine import Active, Detailed, Engine, TruncationWarning, load
     from edgeplm_runtime.errors import (
         BadBundle,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "edgeplm_export.pipeline": ("ExportResult", "ParityFailed", "export"),
+    "edgeplm_export.quantizing": ("NothingWritten", "QuantizeResult", "quantize"),
     "edgeplm_runtime.engine": ("Active", "Detailed", "Engine", "TruncationWarning", "load"),
     "edgeplm_runtime.errors": (
         "BadBundle",
@@ -70,12 +72,15 @@ __all__ = [
     "ExportResult",
     "GateFailed",
     "MissingDependency",
+    "NothingWritten",
     "OutOfMemory",
     "ParityFailed",
     "ProviderUnavailable",
+    "QuantizeResult",
     "TruncationWarning",
     "export",
     "load",
+    "quantize",
 ]
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from edgeplm_runtime.bundle.manifest import Manifest, ParitySummary
 
 
-def card(manifest: Manifest, sizes: dict[str, int]) -> str:
-    """The card as Markdown; `sizes` gives each variant's bytes."""
+def card(manifest: Manifest, sizes: dict[str, int], picture: str | None = None) -> str:
+    """The card as Markdown; `sizes` gives each variant's bytes, `picture` the frontier's place in the bundle."""
     rows = "\n".join(
         f"| {v.name} | {v.scheme} | {sizes[v.name] / 1e6:.1f} MB | {_figures(v.parity)} |" for v in manifest.variants
     )
     checkpoint = manifest.checkpoint
+    judged = [
+        f"- **{v.name}**: {' '.join(v.quality.words.split())}" for v in manifest.variants if v.quality is not None
+    ]
+    kept = [f"- **{v.name}** keeps {len(v.high)} products in float32" for v in manifest.variants if v.high]
+    quality = "\n\nOn data:\n\n" + "\n".join(judged + kept) + "\n" if judged else ""
+    shown = f"\n![size, latency and loss of the variants]({picture})\n" if picture else ""
     # A folder may have any name; in the card it stands on one line, and between backticks.
     name = " ".join(checkpoint.name.replace("`", "'").split())
     return f"""---
@@ -28,7 +34,7 @@ The worst figures:
 | variant | scheme | size | max abs error | min cosine | mean cosine | argmax agreement | drift in a batch |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
-
+{quality}{shown}
 Run it:
 
     pip install 'edgeplm[cpu]'

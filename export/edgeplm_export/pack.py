@@ -53,11 +53,11 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
 
 
 @contextlib.contextmanager
-def staging(out: Path, *, keep: Path, needed_bytes: int) -> Iterator[Path]:
+def staging(out: Path, *, keep: Path | None, needed_bytes: int) -> Iterator[Path]:
     """A folder beside `out`; when the block ends well it becomes `out`, otherwise it is removed.
 
-    `keep` is the checkpoint, which may not lie inside a bundle that is replaced. Raises BadInput (`out` is
-    something else than a bundle), CannotWrite (no permission, no space, another export at work there).
+    `keep` is the checkpoint, if there is one: it may not lie inside a bundle that is replaced. Raises BadInput (`out`
+    is something else than a bundle), CannotWrite (no permission, no space, another export at work there).
     """
     if "\0" in str(out):
         raise BadInput("the bundle's place holds a NUL character. Choose another name.")
@@ -105,7 +105,13 @@ def copy_checkpoint_files(checkpoint: Checkpoint, folder: Path, graphs: Iterable
         (folder / row.folder).mkdir(parents=True, exist_ok=True)
     for file in checkpoint.module_files():
         shutil.copyfile(file, folder / file.relative_to(checkpoint.path))
-    config: dict[str, Any] = dict(checkpoint.config)
+    write_json(folder / "config.json", checkpoint.config)
+    tell_transformers_js(folder, graphs)
+
+
+def tell_transformers_js(folder: Path, graphs: Iterable[str]) -> None:
+    """Name the graphs that have a weight file in config.json, where transformers.js looks for it."""
+    config: dict[str, Any] = msgspec.json.decode((folder / "config.json").read_bytes())
     external = {Path(name).name: 1 for name in graphs}
     config["transformers.js_config"] = {"use_external_data_format": external}
     write_json(folder / "config.json", config)
@@ -147,14 +153,14 @@ def _writing(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _check_place(out: Path, keep: Path) -> None:
+def _check_place(out: Path, keep: Path | None) -> None:
     if not out.is_dir():
         if out.exists() or out.is_symlink():
             raise BadInput(f"{out} exists and is not a folder. Choose another place for the bundle.")
         return
     if os.path.ismount(out):
         raise BadInput(f"{out} is a mount point, which cannot be replaced. Name a folder inside it.")
-    if keep.resolve().is_relative_to(out) and (out / MANIFEST_NAME).exists():
+    if keep is not None and keep.resolve().is_relative_to(out) and (out / MANIFEST_NAME).exists():
         raise BadInput(f"the checkpoint {keep} lies in {out}, which would be replaced. Choose another folder.")
     if not any(out.iterdir()):
         return

@@ -16,7 +16,6 @@ from edgeplm_export.card import card
 from edgeplm_export.checkpoint import Checkpoint, open_checkpoint
 from edgeplm_export.families import family_of
 from edgeplm_export.graphs.fuse import fuse, missed
-from edgeplm_export.graphs.store import store_optimized, store_plain, weights_name
 from edgeplm_export.graphs.trace import DEFAULT_OPSET, EXPORTER, check_opset, trace
 from edgeplm_export.model import TorchModel
 from edgeplm_export.pack import WORK, copy_checkpoint_files, staging, write_json, write_manifest
@@ -26,19 +25,18 @@ from edgeplm_export.parity.gate import VariantReport, check_variant, unrunnable
 from edgeplm_export.quantize import PRECISIONS, Scheme, Wish
 from edgeplm_export.tasks import load_model
 from edgeplm_export.tokenizer_file import write_tokenizer
+from edgeplm_export.variants import variant_entry, write_variant
 from edgeplm_runtime.bundle.manifest import (
     FORMAT_VERSION,
     UNSEALED,
     CheckpointRecord,
     MachineRecord,
     Manifest,
-    Optimization,
-    ParitySummary,
     TextInput,
     Variant,
 )
 from edgeplm_runtime.bundle.reader import open_bundle
-from edgeplm_runtime.errors import BadInput, EdgePLMError, GateFailed, unknown
+from edgeplm_runtime.errors import BadInput, GateFailed, unknown
 from edgeplm_runtime.machine import describe
 
 
@@ -46,15 +44,6 @@ TOOLS = ("edgeplm", "torch", "transformers", "sentence-transformers", "onnx", "o
 SPACE_FACTOR = 6  # traced, fused and quantized graphs beside the stored ones, each as large as the weights
 CANARY = "proof/canary.json"
 PARITY = "proof/parity.json"
-UNPROVED = ParitySummary(
-    cells=0,
-    max_abs_error=0.0,
-    min_cosine=None,
-    mean_cosine=None,
-    argmax_agreement=None,
-    batch_drift=0.0,
-    worst_text="",
-)
 
 Progress = Callable[[str], None]
 
@@ -125,8 +114,16 @@ def export(
         for scheme in schemes:
             progress(f"writing {scheme.precision} ({scheme.name})")
             try:
-                files = _write_variant(scheme, fused, folder)
-                variants.append(_variant(scheme, files, opset, optimizations))
+                files, _ = write_variant(scheme, fused, folder, folder / WORK, Wish())
+                entry = variant_entry(
+                    scheme,
+                    files,
+                    name=scheme.precision,
+                    opset=opset,
+                    exporter=EXPORTER,
+                    optimizations=optimizations,
+                )
+                variants.append(entry)
             except GateFailed as error:
                 _drop(dropped, unrunnable(scheme.precision, scheme.precision, error))
         copy_checkpoint_files(source, folder, (variant.files[0] for variant in variants))
@@ -202,40 +199,6 @@ def _limited(model: TorchModel, pairs: Any, max_length: int | None) -> TorchMode
             raise BadInput(f"max_length is {max_length}; this model takes from 3 to {model.max_length} tokens.")
         changes["max_length"] = max_length
     return replace(model, **changes)
-
-
-def _write_variant(scheme: Scheme, fused: Path, folder: Path) -> tuple[str, ...]:
-    """The stored graph and, where it has one, its weight file: names inside the bundle."""
-    made = folder / WORK / f"{scheme.precision}.onnx"
-    try:
-        scheme.apply(fused, made, Wish())
-    except (OSError, EdgePLMError):
-        raise
-    except Exception as error:  # the converters' errors have no other common class
-        raise GateFailed(f"{scheme.precision} ({scheme.name}) cannot be made: {str(error)[:400]}") from None
-    target = folder / "onnx" / f"model{scheme.suffix}.onnx"
-    target.parent.mkdir(exist_ok=True)
-    (store_optimized if scheme.optimized else store_plain)(made, target)
-    for path in made.parent.glob(f"{made.name}*"):
-        path.unlink()
-    names = [target, target.with_name(weights_name(target.name))]
-    return tuple(path.relative_to(folder).as_posix() for path in names if path.exists())
-
-
-def _variant(scheme: Scheme, files: tuple[str, ...], opset: int, optimizations: dict[str, Optimization]) -> Variant:
-    return Variant(
-        name=scheme.precision,
-        precision=scheme.precision,
-        scheme=scheme.name,
-        files=files,
-        opset=opset,
-        exporter=EXPORTER,
-        optimizations=optimizations,
-        providers=("CPU",),
-        isa=describe().isa,
-        parity=UNPROVED,
-        optimized=scheme.optimized,
-    )
 
 
 def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], variants: Sequence[Variant]) -> Manifest:

@@ -22,7 +22,7 @@ from edgeplm_runtime.errors import CannotWrite
 
 
 # Forked after the imports, which take seconds, a child that runs one export and may be killed.
-MOMENTS = ("trace", "fuse", "store_optimized", "write_tokenizer", "check_variant", "_finish")
+MOMENTS = ("trace", "fuse", "write_variant", "write_tokenizer", "check_variant", "_finish")
 
 
 def _export_in_child(checkpoint: Path, out: Path, stop: Callable[[], None], step: str) -> int:

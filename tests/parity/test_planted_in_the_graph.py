@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from edgeplm_export import pipeline
+from edgeplm_export import pipeline, variants
 from edgeplm_export.graphs.trace import trace
 from edgeplm_export.model import Forward, TorchModel
 from edgeplm_export.pipeline import export
@@ -23,7 +23,7 @@ from edgeplm_runtime.errors import GateFailed
 
 
 Judge = Callable[..., str]
-After = Callable[[str, Callable[..., Any]], None]
+After = Callable[..., None]
 SIZE = r"max abs error [\d.e+-]+ > 0\.0001"
 
 
@@ -196,5 +196,5 @@ def test_a_graph_that_the_device_cannot_load(toy_classifier: Path, refused: Judg
         model.graph.node[0].op_type = "NoSuchOperator"
         onnx.save(model, str(target))
 
-    after("store_optimized", plant)
+    after("store_optimized", plant, variants)
     assert re.search(r"fp32 does not run on the device side: .*NoSuchOperator", refused(toy_classifier))

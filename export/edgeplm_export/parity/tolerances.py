@@ -60,6 +60,16 @@ TOLERANCES = {
         canary_error=0.1,
         canary_cosine=0.995,
     ),
+    "int4": Tolerance(
+        max_abs_error=1.5,
+        min_cosine=0.7,
+        mean_cosine=0.95,
+        agreement=0.9,
+        margin=1.0,
+        drift=0.5,
+        canary_error=0.1,
+        canary_cosine=0.995,
+    ),
 }
 UNSCALED_RANGE = 10.0
 NOISE = 10.0

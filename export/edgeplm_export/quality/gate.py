@@ -250,7 +250,8 @@ def _why_no_labels(evaluation: Evaluation) -> str:
     if data.path == NAME:
         return f"no data was given, so {len(data.rows)} built-in texts in twelve languages were compared"
     if data.columns.label is not None and data.question is Question.NOTHING:
-        return f"{Path(data.path).name}: the task {evaluation.manifest.task} has no metric for such rows, so its labels are not used"
+        task = evaluation.manifest.task
+        return f"{Path(data.path).name}: the task {task} has no metric for such rows, so its labels are not used"
     return (
         f"{Path(data.path).name} has no labels (columns: {', '.join(data.columns.known)}), so the answers were compared"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edgeplm_runtime.session import onnxruntime_module
 
 
 RESERVOIR_ROWS = 512  # rows of a tensor that are kept: enough to compare conditioners, 3 MB for 1,536 channels
+TELL_SECONDS = 5.0
 Sink = Callable[[str, NDArray[np.float32]], None]
 
 
@@ -40,6 +42,7 @@ def observe(
     session = _session(model, wanted, work)
     inputs = [value.name for value in session.get_inputs()]
     tokens = texts = 0
+    said = time.monotonic()
     try:
         for feeds in batches():
             mask = feeds["attention_mask"].astype(bool)
@@ -48,10 +51,13 @@ def observe(
                 sink(name, _real_rows(name, value, mask))
             tokens += int(mask.sum())
             texts += len(mask)
-            tell(f"calibration: {texts} texts, {tokens} tokens")
+            if time.monotonic() - said > TELL_SECONDS:
+                said = time.monotonic()
+                tell(f"calibration: {texts} texts, {tokens} tokens so far")
     finally:
         for path in (work, work.with_name(f"{work.name}_data")):
             path.unlink(missing_ok=True)
+    tell(f"calibration: {texts} texts, {tokens} tokens")
     if not tokens:
         raise BadInput("the calibration data is empty; give at least one text, better a hundred.")
     return tokens

@@ -17,7 +17,7 @@ from edgeplm_runtime.errors import BadBundle, shown
 
 
 MANIFEST_NAME = "edgeplm.json"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 ADVICE = "Copy the bundle again, or export it again."
 UNSEALED = "0" * 64
 SEAL = re.compile(rb'"manifest_sha256":\s*"([0-9a-f]{64})"')
@@ -53,8 +53,38 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     expected: int | None = None
 
 
+class QualitySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How a variant was judged on data (proof/quality.json has all of it): `words` say it to a person.
+
+    `data` and `rows` tell on what. With labels: the `metric`, its value for fp32 and for the variant, the drop and
+    the interval that the drop lies in. Without: None, and the words speak of the agreement with fp32.
+    """
+
+    verdict: str
+    words: str
+    data: str
+    rows: int
+    metric: str | None = None
+    before: float | None = None
+    after: float | None = None
+    drop: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What static ranges were found on: the file's name and hash (None for the built-in sample), texts and tokens."""
+
+    data: str
+    sha256: str | None
+    texts: int
+
+
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One runnable form of the model. `files` starts with the graph; external weights follow."""
+    """One runnable form of the model. `files` starts with the graph; external weights follow.
+
+    `sites` says what became of each product and table, `high` which were put back to float32, and why.
+    """
 
     name: str
     precision: str
@@ -67,6 +97,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     isa: tuple[str, ...]
     parity: ParitySummary
     optimized: bool
+    settings: dict[str, str | int | float] = {}
+    sites: dict[str, str] = {}
+    high: dict[str, str] = {}
+    calibration: Calibration | None = None
+    quality: QualitySummary | None = None
 
 
 class TextInput(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,69 @@
+"""Write one variant's files into a bundle in the making, and its entry for the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeplm_export.graphs.store import store_optimized, store_plain, weights_name
+from edgeplm_export.quantize import Made, Scheme, Wish
+from edgeplm_runtime.bundle.manifest import Optimization, ParitySummary, Variant
+from edgeplm_runtime.errors import EdgePLMError, GateFailed
+from edgeplm_runtime.machine import describe
+
+
+UNPROVED = ParitySummary(
+    cells=0,
+    max_abs_error=0.0,
+    min_cosine=None,
+    mean_cosine=None,
+    argmax_agreement=None,
+    batch_drift=0.0,
+    worst_text="",
+)
+
+
+def write_variant(scheme: Scheme, source: Path, folder: Path, work: Path, wish: Wish) -> tuple[tuple[str, ...], Made]:
+    """The stored graph and, where it has one, its weight file, as names inside the bundle; and what was made.
+
+    `source` is the float32 graph, `folder` the bundle, `work` a folder for what lies between. Raises GateFailed (the
+    scheme cannot make this graph), BadInput, CannotWrite.
+    """
+    made = work / f"{scheme.name}.onnx"
+    try:
+        result = scheme.apply(source, made, wish)
+    except (OSError, EdgePLMError):
+        raise
+    except Exception as error:  # the converters' errors have no other common class
+        raise GateFailed(f"{scheme.precision} ({scheme.name}) cannot be made: {str(error)[:400]}") from None
+    target = folder / "onnx" / f"model{scheme.suffix}.onnx"
+    target.parent.mkdir(exist_ok=True)
+    (store_optimized if scheme.optimized else store_plain)(made, target)
+    for path in made.parent.glob(f"{made.name}*"):
+        path.unlink()
+    names = [target, target.with_name(weights_name(target.name))]
+    return tuple(path.relative_to(folder).as_posix() for path in names if path.exists()), result
+
+
+def variant_entry(
+    scheme: Scheme,
+    files: tuple[str, ...],
+    *,
+    name: str,
+    opset: int,
+    exporter: str,
+    optimizations: dict[str, Optimization],
+) -> Variant:
+    """The manifest's entry for a variant that was written, before anything is proved of it."""
+    return Variant(
+        name=name,
+        precision=scheme.precision,
+        scheme=scheme.name,
+        files=files,
+        opset=opset,
+        exporter=exporter,
+        optimizations=optimizations,
+        providers=scheme.providers,
+        isa=describe().isa,
+        parity=UNPROVED,
+        optimized=scheme.optimized,
+    )

@@ -17,7 +17,6 @@ from edgeplm_export.quality.agreement import Agreement, agree
 from edgeplm_export.quality.data import MIN_ROWS, Data
 from edgeplm_export.quality.metrics import Array, Metric, answers_of, gold_of, metric_for
 from edgeplm_export.quality.predictions import Predictions, Progress, predict
-from edgeplm_export.quality.questions import Question
 from edgeplm_export.quality.sample import NAME, sample
 from edgeplm_export.quality.significance import CONFIDENCE, Difference, compare
 from edgeplm_export.quality.slices import Slice, worst_slice
@@ -246,14 +245,12 @@ def _unlabelled(evaluation: Evaluation, found: Agreement, variant: str, precisio
 
 
 def _why_no_labels(evaluation: Evaluation) -> str:
-    data = evaluation.data
+    data, name = evaluation.data, Path(evaluation.data.path).name
     if data.path == NAME:
         return f"no data was given, so {len(data.rows)} built-in texts in twelve languages were compared"
-    if data.columns.label is not None and data.question is Question.NOTHING:
-        return f"{Path(data.path).name}: the task {evaluation.manifest.task} has no metric for such rows, so its labels are not used"
-    return (
-        f"{Path(data.path).name} has no labels (columns: {', '.join(data.columns.known)}), so the answers were compared"
-    )
+    if data.columns.label is not None:
+        return f"{name}: {evaluation.manifest.task} has no metric for such rows, so the labels are not used"
+    return f"{name} has no labels (columns: {', '.join(data.columns.known)}), so the answers were compared"
 
 
 def _figures(found: Agreement) -> str:

@@ -130,6 +130,7 @@ def test_labels_that_are_numbers_are_names_not_positions(manifest: Any, write: A
         ("a.jsonl", '{"text": "a"}\n{"text": \n', {}, r"a\.jsonl, row 2 is not JSON"),
         ("a.csv", b"text,label\ngood,1\nb\xe4d,0\n", {}, r"line 3: byte 19 of the file \(0xe4\) is not UTF-8"),
         ("a.csv", "text,label\na,1\n".encode("utf-16"), {}, r"line 1: byte 0 .*is not UTF-8"),
+        ("a.json", b'["a",\n"\xff"]', {}, r"line 2: byte 7 of the file \(0xff\) is not UTF-8"),
         ("a.xlsx", "x", {}, r"'\.xlsx'; expected one of \.csv, \.tsv, \.jsonl, \.json, \.txt"),
         ("a.csv", "text,label\na,1\n", {"pairs": "required"}, "reads pairs.*--columns text_pair"),
         ("a.csv", "text,text_pair\na,b\n", {"pairs": "refused"}, "has pairs of texts.*reads one text"),
@@ -144,8 +145,8 @@ def test_a_column_that_is_not_there(manifest: Any, write: Any) -> None:
     path = write("a.csv", "review,stars\ngood,1\n")
     with pytest.raises(BadInput, match=r"for text: unknown column 'reviews'. Did you mean 'review'"):
         read_examples(path, manifest(), columns={"text": "reviews"})
-    with pytest.raises(BadInput, match=r"unknown part of an example in --columns 'lable'. Did you mean 'label'"):
-        read_examples(path, manifest(), columns={"lable": "stars"})
+    with pytest.raises(BadInput, match=r"unknown part of an example in --columns 'labe'. Did you mean 'label'"):
+        read_examples(path, manifest(), columns={"labe": "stars"})
 
 
 def test_a_file_that_is_not_there(manifest: Any, tmp_path: Path) -> None:

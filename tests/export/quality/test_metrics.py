@@ -76,8 +76,8 @@ def test_values(name: str, gold: Any, answer: Any, value: float) -> None:
             "f1",
             "f1_macro, f1_micro",
         ),
-        ({}, "text,label\na,1\n", "acuracy", "unknown metric 'acuracy'. Did you mean 'accuracy'"),
-        ({}, "text,lable\na,1\n", "f1", r"has no labels .*columns: text, lable.*--columns label=NAME"),
+        ({}, "text,label\na,1\n", "accurac", "unknown metric 'accurac'. Did you mean 'accuracy'"),
+        ({}, "text,labe\na,1\n", "f1", r"has no labels .*columns: text, labe.*--columns label=NAME"),
     ],
 )
 def test_a_metric_that_does_not_fit(

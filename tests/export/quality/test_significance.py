@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from benchmarks.quality_rule import simulate
 from edgeplm_export.quality.gate import decide
 from edgeplm_export.quality.metrics import METRICS
 from edgeplm_export.quality.significance import compare, mcnemar
@@ -22,7 +23,8 @@ def test_rows_without_a_flip_prove_only_as_much_as_their_number() -> None:
     for rows, high in ((100, 0.03), (600, 0.005)):
         right = np.ones(rows, dtype=np.bool_)
         found = compare(METRICS["accuracy"], right, right, right)
-        assert (found.drop, found.high, found.p) == (0.0, pytest.approx(high), 1.0)
+        assert (found.drop, found.p) == (0.0, 1.0)
+        assert found.high == pytest.approx(high)
 
 
 def test_a_gain_is_a_negative_drop_and_the_answer_is_the_same_each_time() -> None:
@@ -46,14 +48,20 @@ def test_mse_is_counted_in_variances_so_that_its_unit_does_not_matter() -> None:
     assert one.high == pytest.approx(thousand.high)
 
 
-def test_two_hundred_rows_are_not_over_read() -> None:
+@pytest.fixture(scope="module")
+def simulate() -> Any:
+    """The simulation of the benchmarks, which an sdist does not hold."""
+    return pytest.importorskip("benchmarks.quality_rule").simulate
+
+
+def test_two_hundred_rows_are_not_over_read(simulate: Any) -> None:
     good = simulate(200, 0.0, 0.02, trials=100)
     assert good["drop alone"] > 30  # what reading the drop alone would refuse
     assert good["worse"] <= 5
     assert good["proved"] + good["not proved"] >= 85
 
 
-def test_a_harmful_variant_does_not_pass_because_there_are_few_rows() -> None:
+def test_a_harmful_variant_does_not_pass_because_there_are_few_rows(simulate: Any) -> None:
     for rows in (50, 200, 500):
         harmful = simulate(rows, 0.06, 0.08, trials=100)
         assert harmful["proved"] == 0

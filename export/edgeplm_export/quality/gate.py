@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from edgeplm_export.quality.agreement import Agreement, agree
 from edgeplm_export.quality.data import MIN_ROWS, Data
 from edgeplm_export.quality.metrics import Array, Metric, answers_of, gold_of, metric_for
 from edgeplm_export.quality.predictions import Predictions, Progress, predict
+from edgeplm_export.quality.questions import Question
 from edgeplm_export.quality.sample import NAME, sample
 from edgeplm_export.quality.significance import CONFIDENCE, Difference, compare
 from edgeplm_export.quality.slices import Slice, worst_slice
@@ -139,6 +141,7 @@ def judge_predictions(
     labels = evaluation.manifest.labels or ()
     worst = worst_slice(metric, gold, before, after, lengths=base.lengths, labels=labels)
     words = _words(evaluation.baseline, metric, difference, len(gold), reason, worst)
+    words += _doubt(data.question, evaluation.baseline, metric, gold, before, labels)
     return QualityReport(
         kind="labelled",
         variant=variant,
@@ -219,6 +222,21 @@ def _words(baseline: str, metric: Metric, found: Difference, n: int, reason: str
             "(shown, not judged)."
         )
     return said
+
+
+def _doubt(question: Question, baseline: str, metric: Metric, gold: Array, before: Array, labels: Sequence[str]) -> str:
+    """A warning where the baseline itself knows nothing of these labels: a drop from chance means little."""
+    if question is Question.CLASSES:
+        counts = np.bincount(gold.astype(np.int64))
+        right, always = float((gold == before).mean()), float(counts.max() / len(gold))
+        if right <= always:
+            return (
+                f" Careful: {baseline} is right in {right:.1%} of the rows, and always answering "
+                f"{labels[int(counts.argmax())]} would be in {always:.1%}. Do these labels belong to this model?"
+            )
+    elif question in (Question.VALUES, Question.SIMILARITY) and not metric.error and metric.value(gold, before) <= 0:
+        return f" Careful: the answers of {baseline} do not follow the scores. Do they belong to this model?"
+    return ""
 
 
 def _unlabelled(evaluation: Evaluation, found: Agreement, variant: str, precision: str) -> QualityReport:

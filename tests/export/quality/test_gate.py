@@ -197,3 +197,12 @@ def test_a_metric_that_is_nan_fails(evaluation: Evaluation) -> None:
     report = _judged(prepare_metric(evaluation, "pearson"), constant)
     assert (report.verdict, report.after) == ("undefined", None)
     assert "not defined" in (report.problem or "")
+
+
+def test_labels_that_the_model_does_not_know_are_doubted(evaluation: Evaluation) -> None:
+    assert evaluation.gold is not None
+    gold = evaluation.gold.astype(np.int64)
+    knows = replace(evaluation.predictions, logits=np.eye(2, dtype=np.float32)[gold])
+    assert "Careful" not in _judged(replace(evaluation, predictions=knows), knows).words
+    swapped = replace(evaluation, gold=1 - gold, predictions=knows)
+    assert "Careful: fp32 is right in 0.0% of the rows" in _judged(swapped, knows).words

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from edgeplm_export.quality.agreement import Agreement, agree
 from edgeplm_export.quality.data import MIN_ROWS, Data
@@ -140,6 +141,7 @@ def judge_predictions(
     labels = evaluation.manifest.labels or ()
     worst = worst_slice(metric, gold, before, after, lengths=base.lengths, labels=labels)
     words = _words(evaluation.baseline, metric, difference, len(gold), reason, worst)
+    words += _doubt(data.question, evaluation.baseline, metric, gold, before, labels)
     return QualityReport(
         kind="labelled",
         variant=variant,
@@ -222,6 +224,21 @@ def _words(baseline: str, metric: Metric, found: Difference, n: int, reason: str
     return said
 
 
+def _doubt(question: Question, baseline: str, metric: Metric, gold: Array, before: Array, labels: Sequence[str]) -> str:
+    """A warning where the baseline itself knows nothing of these labels: a drop from chance means little."""
+    if question is Question.CLASSES:
+        counts = np.bincount(gold.astype(np.int64))
+        right, always = float((gold == before).mean()), float(counts.max() / len(gold))
+        if right <= always:
+            return (
+                f" Careful: {baseline} is right in {right:.1%} of the rows, and always answering "
+                f"{labels[int(counts.argmax())]} would be in {always:.1%}. Do these labels belong to this model?"
+            )
+    elif question in (Question.VALUES, Question.SIMILARITY) and not metric.error and metric.value(gold, before) <= 0:
+        return f" Careful: the answers of {baseline} do not follow the scores. Do they belong to this model?"
+    return ""
+
+
 def _unlabelled(evaluation: Evaluation, found: Agreement, variant: str, precision: str) -> QualityReport:
     data = evaluation.data
     kind: Literal["agreement", "sample"] = "sample" if data.path == NAME else "agreement"
@@ -246,15 +263,12 @@ def _unlabelled(evaluation: Evaluation, found: Agreement, variant: str, precisio
 
 
 def _why_no_labels(evaluation: Evaluation) -> str:
-    data = evaluation.data
+    data, name = evaluation.data, Path(evaluation.data.path).name
     if data.path == NAME:
         return f"no data was given, so {len(data.rows)} built-in texts in twelve languages were compared"
-    if data.columns.label is not None and data.question is Question.NOTHING:
-        task = evaluation.manifest.task
-        return f"{Path(data.path).name}: the task {task} has no metric for such rows, so its labels are not used"
-    return (
-        f"{Path(data.path).name} has no labels (columns: {', '.join(data.columns.known)}), so the answers were compared"
-    )
+    if data.columns.label is not None:
+        return f"{name}: {evaluation.manifest.task} has no metric for such rows, so the labels are not used"
+    return f"{name} has no labels (columns: {', '.join(data.columns.known)}), so the answers were compared"
 
 
 def _figures(found: Agreement) -> str:

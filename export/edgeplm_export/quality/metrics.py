@@ -138,7 +138,7 @@ def gold_of(data: Data, labels: Sequence[str]) -> Array:
         return sets
     values = np.asarray([example.label for example in rows])
     if not _varies(values):
-        one = labels[int(values[0])] if data.question is Question.CLASSES else values[0]
+        one = labels[int(values[0])] if data.question is Question.CLASSES else values[0].item()
         raise GateFailed(_only_one(data, "label" if data.question is Question.CLASSES else "score", one))
     return values.astype(np.int64 if data.question is Question.CLASSES else np.float64)
 

@@ -40,15 +40,21 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             number += 1
             if len(line) > LINE_LIMIT_BYTES:
                 raise BadInput(f"{path}, line {number} is longer than {LINE_LIMIT_BYTES >> 20} MB. Is it a text file?")
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise BadInput(
-                    f"{path}, line {number}: byte {offset + error.start} of the file (0x{line[error.start]:02x}) is "
-                    "not UTF-8. Save the file as UTF-8."
-                ) from None
+            text = _decoded(path, line, number, offset)
             offset += len(line)
             yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _decoded(path: Path, data: bytes, number: int, offset: int) -> str:
+    """The text of bytes that begin on line `number`, at `offset` of the file."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = number + data.count(b"\n", 0, error.start)
+        raise BadInput(
+            f"{path}, line {line}: byte {offset + error.start} of the file "
+            f"(0x{data[error.start]:02x}) is not UTF-8. Save the file as UTF-8."
+        ) from None
 
 
 def _csv(path: Path) -> Iterator[Record]:
@@ -112,7 +118,7 @@ def _jsonl(path: Path) -> Iterator[Record]:
 def _json(path: Path) -> Iterator[Record]:
     if (size := path.stat().st_size) > JSON_LIMIT_BYTES:
         raise BadInput(f"{path} has {size >> 20} MB, and .json must be read whole. Write it as .jsonl, a row a line.")
-    document = _parsed("".join(line for _, line in _lines(path)) or "[]", str(path))
+    document = _parsed(_decoded(path, path.read_bytes(), 1, 0).removeprefix("\ufeff") or "[]", str(path))
     if isinstance(document, dict) and isinstance(document.get("data"), list):
         document = document["data"]
     if not isinstance(document, list):

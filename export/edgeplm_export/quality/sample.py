@@ -27,7 +27,7 @@ TEXTS = (
     "Rents in the old harbour district rose faster than wages for the fifth year in a row.",
     # German
     "Die Waschmaschine schleudert nicht mehr, und auf dem Display steht der Fehler E18.",
-    "Großartiges Konzert, nur die Schlange vor der Garderobe war zu lang.",
+    "Großartiges Konzert, nur die Schlange an der Garderobe war zu lang.",
     "Wann fährt der letzte Bus zurück ins Dorf?",
     "Der Gemeinderat hat gestern beschlossen, die alte Mühle am Bach nicht abzureißen, sondern daraus eine Bücherei "
     "zu machen. Das Geld dafür soll zur Hälfte vom Land kommen. Die andere Hälfte wollen die Vereine mit Flohmärkten "
@@ -79,7 +79,7 @@ TEXTS = (
     # Turkish
     "Komşumuz dün gece bize kendi yaptığı reçelden getirdi.",
     "Kargo üç hafta sonra geldi ve kutu ezilmişti.",
-    "Yarın hava nasıl olacak?",
+    "Yarın yağmur yağacak mı?",
     "Köydeki okulda yalnızca on iki öğrenci kalmıştı; öğretmen hepsini aynı sınıfta, tek sobanın başında okutuyordu.",
 )
 

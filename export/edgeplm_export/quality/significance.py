@@ -14,6 +14,7 @@ from edgeplm_export.quality.metrics import Array, Metric
 CONFIDENCE = 0.95  # of each bound alone
 RESAMPLES = 1000  # 50 of them lie beyond each bound: the bound moves by a twentieth of the interval between seeds
 SEED = 20261125
+BATCH_VALUES = 2**23  # rows of all resamples that are drawn at once: 64 MB
 # What can be unseen at 95 %: a flip that no row of n shows happens in less than 3 / n of them (Hanley and
 # Lippman-Hand 1983, JAMA 249:1743). The bootstrap alone would call three equal rows a proof.
 UNSEEN = 3.0
@@ -85,7 +86,7 @@ def _resampled(data: Array, statistic: object, *, vectorized: bool) -> NDArray[n
             (data,),
             statistic,
             n_resamples=RESAMPLES,
-            batch=100 if vectorized else None,  # 100 × rows float64 at a time
+            batch=max(1, BATCH_VALUES // len(data)),
             vectorized=vectorized,
             method="percentile",
             rng=np.random.default_rng(SEED),

@@ -27,6 +27,7 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.option("--function-to-apply", help="softmax, sigmoid, none or default.")
 @click.option("--prompt-name", help="A prompt of the bundle to put before each text.")
 @click.option("--pair", help="A second text, read as a pair with each TEXT.")
+@click.option("--no-stable", is_flag=True, help="Let texts share calls although they move each other a little.")
 @click.option("--no-truncation", is_flag=True, help="Refuse texts longer than the model takes.")
 @click.option("--allow-fallback", is_flag=True, help="Accept nodes on the CPU where the provider cannot run them.")
 @click.option("--timeout", "timeout_s", type=float, help="Seconds that one batch may take; for unknown bundles.")
@@ -44,6 +45,7 @@ def command(
     function_to_apply: str | None,
     prompt_name: str | None,
     pair: str | None,
+    no_stable: bool,
     no_truncation: bool,
     allow_fallback: bool,
     timeout_s: float | None,
@@ -75,6 +77,7 @@ def command(
         provider,
         threads,
         allow_fallback,
+        stable=not no_stable,
         check_hashes=not skip_hashes,
         prepack=from_stdin or len(texts) > ONE_SHOT,
         memory_limit_bytes=None if memory_mb is None else memory_mb * 2**20,

@@ -66,4 +66,5 @@ def variant_entry(
         isa=describe().isa,
         parity=UNPROVED,
         optimized=scheme.optimized,
+        alone=scheme.alone,
     )

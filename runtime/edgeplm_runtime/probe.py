@@ -43,6 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...]
     ids: tuple[IdsCell, ...]
     texts: tuple[TextCell, ...]
+    stable: bool = True
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,7 @@ def run(job: Job) -> Result:
     from edgeplm_runtime.engine import load
     from edgeplm_runtime.machine import describe
 
-    with load(job.bundle, job.variant) as engine:
+    with load(job.bundle, job.variant, stable=job.stable) as engine:
         ids = []
         for cell in job.ids:
             found = engine.forward(cell.ids, cell.mask, outputs=job.outputs)

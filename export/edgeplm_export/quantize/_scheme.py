@@ -45,6 +45,7 @@ class Scheme:
     `name` is the word of the command line, `suffix` the hub's ending of the file name. `optimized` tells whether ONNX
     Runtime may store its optimized form: not where that would undo the precision. `calibrated` tells that `batches`
     are needed, `settings` which settings it takes, with their defaults. `providers` are those that run the form.
+    `alone`: texts in one call would move each other, as a scale is found over all of them.
     """
 
     name: str
@@ -53,5 +54,6 @@ class Scheme:
     apply: Callable[[Path, Path, Wish], Made]
     optimized: bool
     calibrated: bool = False
+    alone: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     providers: tuple[str, ...] = ("CPU",)

@@ -34,7 +34,9 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
 class ParitySummary(msgspec.Struct, frozen=True, kw_only=True):
     """The worst figures of a variant over the whole parity grid (proof/parity.json has every cell).
 
-    The cosines are None where rows have one value only, the agreement where no row has a clear winner.
+    `batch_drift`: how far a text moves between a call of its own and a list, as max_abs_error; `drift_in_calls`: how
+    far it would move if a variant that is run alone were given the list in one call. The cosines are None where rows
+    have one value only, the agreement where no row has a clear winner.
     """
 
     cells: int
@@ -44,6 +46,7 @@ class ParitySummary(msgspec.Struct, frozen=True, kw_only=True):
     argmax_agreement: float | None
     batch_drift: float
     worst_text: str
+    drift_in_calls: float | None = None
 
 
 class Optimization(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +86,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One runnable form of the model. `files` starts with the graph; external weights follow.
 
-    `sites` says what became of each product and table, `high` which were put back to float32, and why.
+    `sites` says what became of each product and table, `high` which were put back to float32, and why. `alone`: its
+    activation scales are found over a whole call, so that texts in one call move each other: the engine gives each
+    text a call of its own.
     """
 
     name: str
@@ -97,6 +102,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     isa: tuple[str, ...]
     parity: ParitySummary
     optimized: bool
+    alone: bool = False
     settings: dict[str, str | int | float] = {}
     sites: dict[str, str] = {}
     high: dict[str, str] = {}

@@ -29,6 +29,7 @@ from edgeplm_runtime.text.items import Item, iterated, listed, text_and_pair
 from edgeplm_runtime.text.tokenizer import Encoded, Tokenizer
 
 
+ALONE = 1  # a budget of one token: each row is a batch
 STREAM_WINDOW = 512  # inputs that a stream holds at once: enough to sort by length, little memory
 
 # A session of a parent process must not be destroyed in a forked child: its thread pool would be joined, and
@@ -59,6 +60,7 @@ def load(
     check_hashes: bool = True,
     prepack: bool = True,
     token_budget: int = TOKEN_BUDGET,
+    stable: bool = True,
     memory_limit_bytes: int | None = None,
     timeout_s: float | None = None,
 ) -> Engine:
@@ -69,8 +71,10 @@ def load(
     that affinity and the container's quota leave to this process. allow_fallback: accept that nodes run on the
     CPU where the provider cannot run them. check_hashes: compare every file that is used with the manifest.
     prepack: lay weights out for speed; False starts faster and takes less memory, each call is slower.
-    token_budget: rows × padded length of one batch. For bundles of unknown origin: memory_limit_bytes bounds what
-    the graph's values take (CPU only), timeout_s each batch and the opening of the graph, both None for no limit.
+    token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
+    a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. For
+    bundles of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch
+    and the opening of the graph, both None for no limit.
 
     Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded.
     """
@@ -84,6 +88,7 @@ def load(
             check_hashes=check_hashes,
             prepack=prepack,
             token_budget=token_budget,
+            stable=stable,
             memory_limit_bytes=memory_limit_bytes,
             timeout_s=timeout_s,
         )
@@ -251,7 +256,8 @@ class Engine:
         encoded = self.tokenizer.encode(items, truncation=options.get("truncation", True))
         task_options = {key: value for key, value in options.items() if key in self.task.options}
         answers: list[Detailed | None] = [None] * len(items)
-        for batch in plan([len(e.ids) for e in encoded], budget=self._settings.token_budget):
+        budget = ALONE if self._active.alone else self._settings.token_budget
+        for batch in plan([len(e.ids) for e in encoded], budget=budget):
             for position, row in zip(batch, self._run(session, [encoded[i] for i in batch]), strict=True):
                 one = encoded[position]
                 answer = self.task.answer(row, self.manifest, task_options)

@@ -33,7 +33,10 @@ from edgeplm_runtime.tasks import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Active:
-    """What really runs. `node_share` is the share of graph nodes on `provider`, from 0 to 1."""
+    """What really runs. `node_share` is the share of graph nodes on `provider`, from 0 to 1.
+
+    `alone`: each text gets a graph call of its own, because the texts of a call would move each other.
+    """
 
     variant: str
     precision: str
@@ -41,6 +44,7 @@ class Active:
     node_share: float
     threads: int
     canary: str
+    alone: bool = False
 
 
 def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> tuple[GraphSession, Active]:
@@ -67,6 +71,7 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
             node_share=session.node_share,
             threads=threads,
             canary=canary,
+            alone=variant.alone and settings.stable,
         )
     raise CanaryDrift(
         "no variant gives on this CPU the answers that were proved: " + " ".join(refused) + " Export on this "

@@ -24,6 +24,7 @@ class Settings:
     check_hashes: bool
     prepack: bool
     token_budget: int
+    stable: bool
     memory_limit_bytes: int | None
     timeout_s: float | None
 
@@ -36,6 +37,8 @@ class Settings:
         timeout = self.timeout_s
         if timeout is not None and not (_is_number(timeout) and 0 < timeout <= threading.TIMEOUT_MAX):
             raise BadInput(f"timeout_s is {timeout!r}; give seconds above 0, or None for no limit.")
+        if not isinstance(self.stable, bool):
+            raise BadInputType(f"stable is {self.stable!r}; expected True or False.")
         for name, value in (("variant", self.variant), ("provider", self.provider)):
             if not isinstance(value, str):
                 raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")

@@ -12,4 +12,4 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
     return make_int8(source, target, wish, conditioners=["plain"], ranges=None)
 
 
-SCHEME = Scheme(name="int8-dynamic", precision="int8", suffix="_quantized", apply=_apply, optimized=True)
+SCHEME = Scheme(name="int8-dynamic", precision="int8", suffix="_quantized", apply=_apply, optimized=True, alone=True)

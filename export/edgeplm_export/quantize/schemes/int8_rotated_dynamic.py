@@ -13,5 +13,10 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
 
 
 SCHEME = Scheme(
-    name="int8-rotated-dynamic", precision="int8", suffix="_int8_rotated_dynamic", apply=_apply, optimized=True
+    name="int8-rotated-dynamic",
+    precision="int8",
+    suffix="_int8_rotated_dynamic",
+    apply=_apply,
+    optimized=True,
+    alone=True,
 )

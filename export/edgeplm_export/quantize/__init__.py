@@ -9,12 +9,14 @@ from edgeplm_export.quantize._scheme import Feeds, Made, Scheme, Wish
 from edgeplm_export.quantize.schemes import (
     fp16,
     fp32,
+    int4_gptq,
     int4_hqq,
     int4_kquant,
     int4_weights,
     int8_blocks,
     int8_conditioned,
     int8_dynamic,
+    int8_qdq,
     int8_rotated,
     int8_rotated_dynamic,
     int8_rows,
@@ -37,11 +39,13 @@ SCHEMES: dict[str, Scheme] = {
         int8_rotated_dynamic.SCHEME,
         int8_conditioned.SCHEME,
         int8_rows.SCHEME,
+        int8_qdq.SCHEME,
         int8_blocks.SCHEME,
         int8_weights.SCHEME,
         int4_weights.SCHEME,
         int4_hqq.SCHEME,
         int4_kquant.SCHEME,
+        int4_gptq.SCHEME,
     )
 }
 

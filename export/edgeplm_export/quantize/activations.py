@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, array_of, constant, insert, made
+from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, array_of, constant, insert, made, replace_up_to
 from edgeplm_export.quantize.ranges import scale_and_zero_point
 from edgeplm_export.quantize.sites import Site
 from edgeplm_export.quantize.weights import per_column
@@ -70,7 +70,7 @@ def multiply(site: Site, rounded: Rounded) -> None:
             domain=MICROSOFT,
             name=f"{OWN}{site.name}",
         )
-        _replace(node, node.outputs[0], replacement)
+        replace_up_to(node, node.outputs[0], replacement)
         return
     end, bias = _bias_behind(node)
     replacement = ir.node(
@@ -79,7 +79,28 @@ def multiply(site: Site, rounded: Rounded) -> None:
         domain=MICROSOFT,
         name=f"{OWN}{site.name}",
     )
-    _replace(node, end, replacement)
+    replace_up_to(node, end, replacement)
+
+
+def multiply_between_dequantizers(site: Site, low: float, high: float) -> None:
+    """Put QuantizeLinear and DequantizeLinear around both sides of the product, as ONNX itself writes int8.
+
+    Every provider that has int8 products fuses this form: ONNX Runtime's CPU, OpenVINO, TensorRT. Weights are symmetric
+    and per column, as TensorRT asks.
+    """
+    graph, node = site.graph, site.node
+    rounded = static(site, low, high)
+    name = f"{site.name}/qdq"
+    (back,) = insert(node, "DequantizeLinear", [rounded.integers, rounded.scale, rounded.zero_point], name=f"{name}:x")
+    integers, scales = per_column(site.weight)
+    zeros = np.zeros(len(scales), dtype=np.int8)
+    weight = [
+        constant(graph, f"{OWN}{name}:{part}", value)
+        for part, value in (("int8", integers), ("scales", scales), ("zeros", zeros))
+    ]
+    (whole,) = insert(node, "DequantizeLinear", weight, name=f"{name}:w", attributes={"axis": 1})
+    node.replace_input_with(0, back)
+    node.replace_input_with(1, whole)
 
 
 def multiply_rows(site: Site) -> None:
@@ -115,7 +136,7 @@ def multiply_rows(site: Site) -> None:
     )
     product.outputs[0].name = f"{OWN}{site.name}:even"
     graph.insert_before(node, product)
-    _replace(node, node.outputs[0], ir.node("Mul", [product.outputs[0], scale], name=f"{OWN}{site.name}:rows"))
+    replace_up_to(node, node.outputs[0], ir.node("Mul", [product.outputs[0], scale], name=f"{OWN}{site.name}:rows"))
 
 
 # QAttention has no attention bias, and no scale of its own for values; unknown attributes would be an error.
@@ -138,16 +159,3 @@ def _bias_behind(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
         if value is not None and value.ndim == 1 and value.size > 1 and not product.is_graph_output():
             return uses[0].node.outputs[0], other
     return product, None
-
-
-def _replace(node: ir.Node, end: ir.Value, replacement: ir.Node) -> None:
-    """Put a node in the place of another one, and of all up to the value `end`, whose name it takes over."""
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    last = end.producer()
-    assert last is not None
-    result = replacement.outputs[0]
-    result.name, result.shape, result.type = end.name, end.shape, end.type
-    graph.insert_before(last, replacement)
-    ir.convenience.replace_all_uses_with(end, result, replace_graph_outputs=True)
-    graph.remove([last] if last is node else [last, node], safe=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 
 from edgeplm_export.quantize._scheme import Made, Wish
 from edgeplm_export.quantize.graph_edit import open_graph, save_graph
@@ -25,16 +29,11 @@ def make_bits(source: Path, target: Path, wish: Wish, algorithm: Any, *, bits: i
     onnxruntime_module()  # sets the telemetry switch before the quantizer imports ONNX Runtime
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
+    for name in ("onnxruntime.quantization", "neural_compressor"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     model = open_graph(source)
     split = target.with_name(f"{target.name}.split")
-    sites = find_sites(model.graph)
-    done = {site.name: "float32: kept high" for site in sites if site.name in wish.high}
-    chosen = {}
-    for site in sites:
-        if site.name not in wish.high:
-            node = split_attention(site.node) if site.is_attention else site.node
-            chosen[str(node.name)] = site.name
+    chosen = take_apart(model.graph, wish.high)
     tables = quantize_tables(model.graph)
     save_graph(model, split)
     try:
@@ -49,10 +48,29 @@ def make_bits(source: Path, target: Path, wish: Wish, algorithm: Any, *, bits: i
             nodes_to_exclude=[name for name in products if name not in chosen],
             algo_config=algorithm,
         )
-        quantizer.process()
+        # The k-quant code prints a progress bar of its own, and warns that torch may not write into its arrays.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantizer.process()
         quantizer.model.save_model_to_file(str(target), use_external_data_format=True)
     finally:
         for path in (split, split.with_name(f"{split.name}_data")):
             path.unlink(missing_ok=True)
-    words = f"int{bits} weight, blocks of {wish.settings['block']}"
-    return Made(sites=dict.fromkeys(chosen.values(), words) | done | tables)
+    words = words_for(bits, int(wish.settings["block"]))
+    kept = dict.fromkeys(wish.high, "float32: kept high")
+    return Made(sites=dict.fromkeys(chosen.values(), words) | kept | tables)
+
+
+def take_apart(graph: ir.Graph, high: frozenset[str]) -> dict[str, str]:
+    """Take the product out of each attention node whose site is not in `high`; site names by their nodes' names."""
+    chosen = {}
+    for site in find_sites(graph):
+        if site.name not in high:
+            node = split_attention(site.node) if site.is_attention else site.node
+            chosen[str(node.name)] = site.name
+    return chosen
+
+
+def words_for(bits: int, block: int, method: str = "") -> str:
+    """What became of a product, for the manifest."""
+    return f"int{bits} weight, blocks of {block}" + (f", {method}" if method else "")

@@ -59,6 +59,26 @@ def insert(
     return tuple(node.outputs)
 
 
+def put_instead(
+    node: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any], *, domain: str = ""
+) -> None:
+    """Put a node of one output in the place of another one, whose name and output it takes over."""
+    replace_up_to(node, node.outputs[0], ir.node(op_type, inputs, attributes, domain=domain, name=node.name))
+
+
+def replace_up_to(node: ir.Node, end: ir.Value, replacement: ir.Node) -> None:
+    """Put a node in the place of another one, and of all up to the value `end`, whose name it takes over."""
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    last = end.producer()
+    assert last is not None
+    result = replacement.outputs[0]
+    result.name, result.shape, result.type = end.name, end.shape, end.type
+    graph.insert_before(last, replacement)
+    ir.convenience.replace_all_uses_with(end, result, replace_graph_outputs=True)
+    graph.remove([last] if last is node else [last, node], safe=True)
+
+
 def made(graph: ir.Graph, name: str) -> ir.Value | None:
     """The first output of the node that `insert` made under that name, if it did."""
     return next((node.outputs[0] for node in graph if node.name == f"{OWN}{name}"), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +17,7 @@ from edgeplm_export.quantize.conditioning import CONDITIONERS, Conditioned
 from edgeplm_export.quantize.graph_edit import open_graph, save_graph
 from edgeplm_export.quantize.ranges import LEVELS, RANGES, Summary, scale_and_zero_point
 from edgeplm_export.quantize.sites import Site, find_sites
+from edgeplm_export.quantize.split_attention import split_attention
 from edgeplm_export.quantize.tables import quantize_tables
 from edgeplm_export.quantize.weights import per_column, used_channels
 
@@ -24,34 +26,40 @@ from edgeplm_export.quantize.weights import per_column, used_channels
 WORTH = 1.5
 # Below this share of the product's size the error is that of the int8 weights: nothing is left to gain.
 GOOD_ENOUGH = 1e-4
+Form = Literal["fused", "rows", "qdq"]
 ROWS = b"rows"  # marks a sample of rows in Wish.memory, beside the summaries
 
 
 def make_int8(
-    source: Path, target: Path, wish: Wish, *, conditioners: Sequence[str], ranges: str | None, rows: bool = False
+    source: Path, target: Path, wish: Wish, *, conditioners: Sequence[str], ranges: str | None, form: Form = "fused"
 ) -> Made:
     """The graph with every site in int8 but those of `wish.high`, and its tables.
 
     `conditioners`: the ones to choose from, site by site. `ranges`: the method for static scales; None for dynamic
-    ones. `rows`: a dynamic scale for each row. Raises BadInput (no calibration data where it is needed), GateFailed.
+    ones. `form`: "fused" operators of ONNX Runtime's CPU, "rows" with a dynamic scale for each row, or "qdq", the
+    standard pairs that every provider fuses. Raises BadInput (no calibration data where it is needed), GateFailed.
     """
     model = open_graph(source)
     graph = model.graph
     work = target.with_name(f"{target.name}.observed")
-    told, sites = _split(find_sites(graph), wish.high, rows=rows)
+    if form == "qdq":
+        for site in find_sites(graph):
+            if site.is_attention and site.name not in wish.high:
+                split_attention(site.node)
+    told, sites = _split(find_sites(graph), wish.high, rows=form == "rows")
     if list(conditioners) != ["plain"]:
         told |= _condition(model, sites, conditioners, wish, work)
     if ranges is not None:
-        _make_static(model, sites, ranges, wish, work)
+        _make_static(model, sites, ranges, wish, work, form)
     for site in sites:
-        if rows:
+        if form == "rows":
             activations.multiply_rows(site)
         elif ranges is None:
             activations.multiply(site, activations.dynamic(site))
-    kind = "a scale a row" if rows else "static" if ranges is not None else "dynamic"
+    kind = "a scale a row" if form == "rows" else "static" if ranges is not None else "dynamic"
     done = {site.name: ", ".join(filter(None, [f"int8 {kind}", told.get(site.name)])) for site in sites}
     done |= {name: words for name, words in told.items() if words.startswith("float32")}
-    tables = quantize_tables(graph)
+    tables = quantize_tables(graph, portable=form == "qdq")
     save_graph(model, target)
     return Made(sites=done | tables)
 
@@ -113,7 +121,7 @@ def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArra
     return float(((got - want) ** 2).sum() / max(float((whole**2).sum()), 1e-30))
 
 
-def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish, work: Path) -> None:
+def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish, work: Path, form: Form) -> None:
     """Round every site with a constant scale. Sites that read the same value share its range."""
     used: dict[str, NDArray[np.bool_]] = {}
     for site in sites:
@@ -130,4 +138,7 @@ def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish
     for site in sites:
         name = str(site.source.name)
         low, high = RANGES[method](wish.memory[name, used[name].tobytes()])
-        activations.multiply(site, activations.static(site, low, high))
+        if form == "qdq":
+            activations.multiply_between_dequantizers(site, low, high)
+        else:
+            activations.multiply(site, activations.static(site, low, high))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, array_of, insert
+from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, array_of, insert, put_instead
 
 
 SHARED = ("num_heads", "unidirectional", "scale", "mask_filter_value")
@@ -38,16 +38,11 @@ def split_attention(node: ir.Node) -> ir.Node:
     )
     graph.register_initializer(lengths)
     query, key, value = insert(node, "Split", [whole, lengths], name=name, attributes={"axis": -1}, outputs=3)
-    attention = ir.node(
+    put_instead(
+        node,
         "MultiHeadAttention",
         [query, key, value, None, inputs[3], inputs[5]],
         {key_: attribute for key_, attribute in node.attributes.items() if key_ in SHARED},
         domain=MICROSOFT,
-        name=f"{OWN}{name}:attention",
     )
-    result = attention.outputs[0]
-    result.name, result.shape, result.type = node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type
-    graph.insert_before(node, attention)
-    ir.convenience.replace_all_uses_with(node.outputs[0], result, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
     return product

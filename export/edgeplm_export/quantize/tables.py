@@ -18,8 +18,11 @@ MIDDLE = 128
 LARGEST = 127
 
 
-def quantize_tables(graph: ir.Graph) -> dict[str, str]:
-    """Store every table that is worth it in int8; gives what became of each, by the table's name."""
+def quantize_tables(graph: ir.Graph, *, portable: bool = False) -> dict[str, str]:
+    """Store every table that is worth it in int8; gives what became of each, by the table's name.
+
+    `portable`: in standard operators, with one scale a row, for providers that do not know GatherBlockQuantized.
+    """
     done = {}
     for node in find_tables(graph):
         source = node.inputs[0]
@@ -28,6 +31,10 @@ def quantize_tables(graph: ir.Graph) -> dict[str, str]:
         assert table is not None
         block = next((size for size in BLOCKS if table.shape[1] % size == 0), None)
         name = str(source.name)
+        if portable:
+            _look_up(graph, node, table, name)
+            done[name] = "int8 table, a scale a row"
+            continue
         if block is None:
             done[name] = f"float32: {table.shape[1]} columns are no multiple of {BLOCKS[-1]}"
             continue
@@ -48,6 +55,21 @@ def quantize_tables(graph: ir.Graph) -> dict[str, str]:
         graph.remove(node, safe=True)
         done[name] = f"int8 table, blocks of {block}"
     return done
+
+
+def _look_up(graph: ir.Graph, node: ir.Node, table: NDArray[np.float32], name: str) -> None:
+    """Gather the row as int8, and its scale, and multiply them."""
+    scales = np.abs(table).max(axis=1, keepdims=True) / LARGEST
+    scales[scales == 0] = 1.0
+    integers = np.clip(np.rint(table / scales), -LARGEST, LARGEST).astype(np.int8)
+    at = node.inputs[1]
+    (row,) = insert(node, "Gather", [constant(graph, f"{OWN}{name}:int8", integers), at], name=f"{name}:row")
+    (wide,) = insert(node, "Cast", [row], name=f"{name}:wide", attributes={"to": ir.DataType.FLOAT})
+    scale_of = constant(graph, f"{OWN}{name}:scales", scales.astype(np.float32))
+    (scale,) = insert(node, "Gather", [scale_of, at], name=f"{name}:scale")
+    (found,) = insert(node, "Mul", [wide, scale], name=f"{name}:rows")
+    ir.convenience.replace_all_uses_with(node.outputs[0], found, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
 
 
 def by_blocks(table: NDArray[np.float32], block: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

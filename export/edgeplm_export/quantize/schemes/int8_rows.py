@@ -12,7 +12,7 @@ from edgeplm_export.quantize.int8 import make_int8
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
-    return make_int8(source, target, wish, conditioners=["plain"], ranges=None, rows=True)
+    return make_int8(source, target, wish, conditioners=["plain"], ranges=None, form="rows")
 
 
 SCHEME = Scheme(name="int8-rows", precision="int8", suffix="_int8_rows", apply=_apply, optimized=True)

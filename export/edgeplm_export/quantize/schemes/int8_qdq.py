@@ -1,0 +1,31 @@
+"""int8-qdq: int8-conditioned in standard QuantizeLinear and DequantizeLinear pairs, for every provider that fuses them.
+
+On ONNX Runtime's CPU the pairs become the same products when the graph is opened. Attention is taken apart for it,
+and tables are looked up in standard operators: QAttention and GatherBlockQuantized are ONNX Runtime's own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeplm_export.quantize._scheme import Made, Scheme, Wish
+from edgeplm_export.quantize.int8 import make_int8
+
+
+CHOICE = ("plain", "outliers", "rotation")
+
+
+def _apply(source: Path, target: Path, wish: Wish) -> Made:
+    return make_int8(source, target, wish, conditioners=CHOICE, ranges=wish.settings["range"], form="qdq")
+
+
+SCHEME = Scheme(
+    name="int8-qdq",
+    precision="int8",
+    suffix="_int8_qdq",
+    apply=_apply,
+    optimized=False,
+    calibrated=True,
+    settings={"range": "mse"},
+    providers=("CPU", "OpenVINO", "TensorRT"),
+)

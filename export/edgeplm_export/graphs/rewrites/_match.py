@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 
 # Operators whose output has the first two axes (batch, sequence) of an input: of which of them.
@@ -36,26 +34,29 @@ def nodes_of(model: ir.Model, *op_types: str) -> list[ir.Node]:
     return [node for node in model.graph if node.op_type in op_types]
 
 
-def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
-    """The array of a value that no input can change."""
-    if value is None or value.is_graph_input() or value.const_value is None:
-        return None
-    array: NDArray[np.generic] = value.const_value.numpy()
-    return array
+def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor of a value that no input can change. Its numbers are read only when they are asked for."""
+    return None if value is None or value.is_graph_input() else value.const_value
 
 
 def scalar(value: ir.Value | None) -> float | None:
     """The number that a constant of one element holds."""
-    if value is None or value.const_value is None or value.const_value.size != 1:
+    held = tensor(value)
+    if held is None or held.size != 1 or not (held.dtype.is_floating_point() or held.dtype.is_integer()):
         return None
-    array = constant(value)
-    return None if array is None or array.dtype.kind not in "fi" else float(array.reshape(()))
+    return float(held.numpy().reshape(()))
 
 
 def integers(value: ir.Value | None) -> list[int] | None:
     """The elements of a constant of integers."""
-    array = constant(value)
-    return None if array is None or array.dtype.kind != "i" else [int(item) for item in array.reshape(-1)]
+    held = tensor(value)
+    return None if held is None or not held.dtype.is_integer() else [int(item) for item in held.numpy().reshape(-1)]
+
+
+def is_vector(value: ir.Value | None) -> bool:
+    """Whether a value is a constant of one axis, as biases are."""
+    held = tensor(value)
+    return held is not None and len(held.shape) == 1
 
 
 def attribute_ints(node: ir.Node, name: str) -> list[int] | None:
@@ -92,11 +93,9 @@ def with_constant(node: ir.Node | None) -> tuple[ir.Value, ir.Value] | None:
     left, right = node.inputs
     if left is None or right is None:
         return None
-    if right.const_value is not None and not right.is_graph_input():
+    if tensor(right) is not None:
         return left, right
-    if left.const_value is not None and not left.is_graph_input():
-        return right, left
-    return None
+    return None if tensor(left) is None else (right, left)
 
 
 def unscaled(value: ir.Value) -> tuple[ir.Value, float]:
@@ -196,8 +195,8 @@ def token_axes(value: ir.Value | None) -> ir.Value | None:
         node = value.producer()
         if node is None:
             continue
-        if node.op_type == "Gather" and attribute_int(node, "axis", 0) == 0 and constant(node.inputs[0]) is not None:
+        if node.op_type == "Gather" and attribute_int(node, "axis", 0) == 0 and tensor(node.inputs[0]) is not None:
             waiting.append(node.inputs[1])
-        elif node.op_type != "MatMul" or constant(node.inputs[1]) is not None:
+        elif node.op_type != "MatMul" or tensor(node.inputs[1]) is not None:
             waiting += [node.inputs[i] for i in KEEPS_TOKEN_AXES.get(node.op_type, ()) if i < len(node.inputs)]
     return None

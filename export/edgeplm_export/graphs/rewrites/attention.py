@@ -17,7 +17,6 @@ from edgeplm_export.graphs.rewrites._match import (
     Axis,
     attribute_int,
     attribute_ints,
-    constant,
     dimensions,
     integers,
     nodes_of,
@@ -25,6 +24,7 @@ from edgeplm_export.graphs.rewrites._match import (
     permuted,
     producer,
     scalar,
+    tensor,
     terms,
     token_axes,
     unscaled,
@@ -120,8 +120,9 @@ def _heads(value: ir.Value | None, *, transposed: bool) -> Heads | None:
     if reshape is None or projection is None:
         return None
     x, weight, bias = projection
-    width = weight.shape[1] if weight.shape is not None else 0
-    counts = _head_counts(dimensions(reshape.inputs[1]), width)
+    held = tensor(weight)
+    assert held is not None
+    counts = _head_counts(dimensions(reshape.inputs[1]), int(held.shape[1]))
     if counts is None:
         return None
     return Heads(
@@ -139,16 +140,15 @@ def _projection(value: ir.Value | None) -> tuple[ir.Value, ir.Value, ir.Value | 
     if node is None or token_axes(node.inputs[0]) is None:
         return None
     x, weight = node.inputs
-    array = constant(weight)
-    if x is None or weight is None or array is None or array.ndim != 2 or array.dtype != np.float32:
+    held, added = tensor(weight), tensor(bias)
+    if x is None or weight is None or held is None or len(held.shape) != 2 or held.dtype != ir.DataType.FLOAT:
         return None
-    added = constant(bias)
-    return (x, weight, bias) if added is None or added.shape == array.shape[1:] else None
+    return (x, weight, bias) if added is None or list(added.shape) == [held.shape[1]] else None
 
 
-def _head_counts(lengths: list[int | Axis] | None, width: int | ir.SymbolicDim) -> tuple[int, int] | None:
+def _head_counts(lengths: list[int | Axis] | None, width: int) -> tuple[int, int] | None:
     """Heads and head size, if the lengths split (batch, sequence, width) into (batch, sequence, heads, head size)."""
-    if lengths is None or len(lengths) != 4 or not isinstance(width, int) or not width:
+    if lengths is None or len(lengths) != 4:
         return None
     heads, size = lengths[2:]
     if not _are_token_lengths(lengths[:2]) or not isinstance(heads, int) or not isinstance(size, int):
@@ -173,23 +173,29 @@ def _are_token_lengths(lengths: list[int | Axis], known: ir.Value | None = None)
 def _output(product: ir.Node, query: Heads, value: Heads) -> ir.Value | None:
     """The value (batch, sequence, heads × head size) that the product's heads are put together to."""
     context = product.outputs[0]
-    users = [usage.node for usage in context.uses()]
-    views = [node for node in users if node.op_type == "Reshape"]
-    # torch's own attention views the product once more as what it is, by a shape that is read from it, too.
-    if len(views) == 1 and all(node.op_type in ("Reshape", "Shape") for node in users):
-        if not _is_same_view(dimensions(views[0].inputs[1]), context, query, value):
+    if (view := _reshape_of(context)) is not None:  # torch's own attention views the product as what it is
+        if not _is_same_view(dimensions(view.inputs[1]), context, query, value):
             return None
-        context = views[0].outputs[0]
+        context = view.outputs[0]
     transpose = only_user(context, "Transpose")
     if transpose is None or attribute_ints(transpose, "perm") != [0, 2, 1, 3]:
         return None
-    merge = only_user(transpose.outputs[0], "Reshape")
+    joined = transpose.outputs[0]
+    merge = _reshape_of(joined)
     lengths = dimensions(merge.inputs[1]) if merge is not None else None
     if merge is None or lengths is None or len(lengths) != 3 or lengths[2] not in (-1, value.heads * value.size):
         return None
-    if not _are_token_lengths(lengths[:2], transpose.outputs[0]) or lengths.count(-1) > 1:
+    if not _are_token_lengths(lengths[:2], joined) or lengths.count(-1) > 1:
         return None
     return merge.outputs[0]
+
+
+def _reshape_of(value: ir.Value) -> ir.Node | None:
+    """The one node that reads the value, beside those that ask for its shape, if it is a Reshape."""
+    users = [usage.node for usage in value.uses()]
+    reshapes = [node for node in users if node.op_type == "Reshape"]
+    alone = len(reshapes) == 1 and all(node.op_type in ("Reshape", "Shape") for node in users)
+    return reshapes[0] if alone and not value.is_graph_output() else None
 
 
 def _is_same_view(lengths: list[int | Axis] | None, context: ir.Value, query: Heads, value: Heads) -> bool:
@@ -258,8 +264,9 @@ def _merged(model: ir.Model, site: Site) -> tuple[ir.Value, ir.Value]:
 
 
 def _array(value: ir.Value) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    array = constant(value)
-    assert array is not None
+    held = tensor(value)
+    assert held is not None
+    array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = held.numpy()
     return array
 
 

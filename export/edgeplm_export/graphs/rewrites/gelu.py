@@ -14,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeplm_export.graphs.rewrites._edit import MICROSOFT, replace
-from edgeplm_export.graphs.rewrites._match import constant, nodes_of, only_user, producer, scalar, with_constant
+from edgeplm_export.graphs.rewrites._match import is_vector, nodes_of, only_user, producer, scalar, tensor, with_constant
 from edgeplm_export.graphs.rewrites._rewrite import Rewrite
 
 
@@ -65,7 +65,7 @@ def _replace(model: ir.Model, whole: ir.Value, x: ir.Value, operator: str) -> No
     """One operator instead of the whole; an addition of a bias in front of it goes in."""
     inputs = [x]
     pair = with_constant(producer(x, "Add"))
-    if pair is not None and (bias := constant(pair[1])) is not None and bias.ndim == 1 and bias.size > 1:
+    if pair is not None and is_vector(pair[1]):
         inputs = list(pair)
         operator = "BiasGelu" if operator == "Gelu" else operator
     replace(model, whole, [ir.node(operator, inputs, domain=MICROSOFT)])
@@ -93,7 +93,7 @@ def _candidates(anchor: ir.Node) -> Iterator[ir.Value]:
         if not waiting:
             return
         value = waiting.pop(0)
-        if constant(value) is None:
+        if tensor(value) is None:
             yield value
             node = producer(value, *ARITHMETIC)
             waiting += [entry for entry in node.inputs if entry is not None] if node is not None else []

@@ -7,8 +7,8 @@ import onnx_ir as ir
 from edgeplm_export.graphs.rewrites._edit import replace
 from edgeplm_export.graphs.rewrites._match import (
     attribute_ints,
-    constant,
     integers,
+    is_vector,
     nodes_of,
     producer,
     scalar,
@@ -46,8 +46,7 @@ def _found(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value, float] | None:
     x, mean = minus.inputs
     if x is None or _mean_of(mean) is not x or square.inputs[0] is not centred or scalar(square.inputs[1]) != 2:
         return None
-    weight, bias = constant(scaled[1]), constant(shifted[1])
-    if weight is None or bias is None or weight.ndim != 1 or weight.shape != bias.shape:
+    if not is_vector(scaled[1]) or not is_vector(shifted[1]):
         return None
     return x, scaled[1], shifted[1], epsilon
 

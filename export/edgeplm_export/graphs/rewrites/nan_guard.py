@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeplm_export.graphs.rewrites._edit import add_constant
-from edgeplm_export.graphs.rewrites._match import constant, nodes_of, producer, scalar, terms
+from edgeplm_export.graphs.rewrites._match import nodes_of, producer, scalar, tensor, terms
 from edgeplm_export.graphs.rewrites._rewrite import Rewrite
 
 
@@ -39,7 +39,7 @@ def _unguard(model: ir.Model, guard: ir.Node) -> bool:
 def _is_choice(mask: ir.Value) -> bool:
     """Whether the value is one of two constants everywhere."""
     node = producer(mask, "Where")
-    return node is not None and all(constant(choice) is not None for choice in node.inputs[1:])
+    return node is not None and all(tensor(choice) is not None for choice in node.inputs[1:])
 
 
 def _make_finite(model: ir.Model, mask: ir.Value) -> None:

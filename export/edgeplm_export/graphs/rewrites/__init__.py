@@ -48,6 +48,8 @@ def rewrite(
         if provider in row.providers:
             sites[name] = row.apply(model)
             tidy(model)  # what this one left unused would be a second reader in the eyes of the next
+    for value in model.graph.initializers.values():
+        value.type = value.shape = None  # said by the tensor; said twice, quantizers that transpose one contradict it
     ir.save(model, target, external_data=f"{target.name}.data")
     return sites
 

@@ -7,11 +7,11 @@ from onnx_ir.passes import Sequential, common
 
 
 SMALL_BYTES = 1024  # constants up to this size are compared with each other: axes, shapes, scales
-HALF_MEGABYTE = 2**19
 
 
 def tidy(model: ir.Model) -> None:
     """Lift constants, merge equal ones and equal nodes, drop identities and what nothing reads."""
+    wanted = [(output.name, output.type, output.shape) for output in model.graph.outputs]
     Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.DeduplicateInitializersPass(size_limit=SMALL_BYTES),
@@ -20,3 +20,9 @@ def tidy(model: ir.Model) -> None:
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
     )(model)
+    for place, (output, (name, type_, shape)) in enumerate(zip(model.graph.outputs, wanted, strict=True)):
+        if output.name != name:  # two outputs of one value have become one
+            node = ir.node("Identity", [output])
+            model.graph.append(node)
+            node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = name, type_, shape
+            model.graph.outputs[place] = node.outputs[0]

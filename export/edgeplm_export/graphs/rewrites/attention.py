@@ -125,9 +125,7 @@ def _heads(value: ir.Value | None, *, transposed: bool) -> Heads | None:
     counts = _head_counts(dimensions(reshape.inputs[1]), int(held.shape[1]))
     if counts is None:
         return None
-    return Heads(
-        value=inner, x=x, weight=weight, bias=bias, heads=counts[0], size=counts[1], factor=outside * inside
-    )
+    return Heads(value=inner, x=x, weight=weight, bias=bias, heads=counts[0], size=counts[1], factor=outside * inside)
 
 
 def _projection(value: ir.Value | None) -> tuple[ir.Value, ir.Value, ir.Value | None] | None:

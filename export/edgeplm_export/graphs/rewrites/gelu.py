@@ -14,7 +14,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeplm_export.graphs.rewrites._edit import MICROSOFT, replace
-from edgeplm_export.graphs.rewrites._match import is_vector, nodes_of, only_user, producer, scalar, tensor, with_constant
+from edgeplm_export.graphs.rewrites._match import (
+    is_vector,
+    nodes_of,
+    only_user,
+    producer,
+    scalar,
+    tensor,
+    with_constant,
+)
 from edgeplm_export.graphs.rewrites._rewrite import Rewrite
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgeplm_export.graphs.rewrites._edit import add_constant
+from edgeplm_export.graphs.rewrites._edit import add_constant, replace
 from edgeplm_export.graphs.rewrites._match import nodes_of, producer, scalar, tensor, terms
 from edgeplm_export.graphs.rewrites._rewrite import Rewrite
 
@@ -32,7 +32,7 @@ def _unguard(model: ir.Model, guard: ir.Node) -> bool:
         return False
     for mask in masks:
         _make_finite(model, mask)
-    guard.outputs[0].replace_all_uses_with(softmax, replace_graph_outputs=True)
+    replace(model, guard.outputs[0], [ir.node("Identity", [softmax])])
     return True
 
 

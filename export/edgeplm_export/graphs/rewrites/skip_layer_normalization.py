@@ -30,8 +30,8 @@ def _split(model: ir.Model, node: ir.Node) -> bool:
         [added[-1].outputs[0], weight, *([] if bias is None else [bias])],
         {"axis": -1, "epsilon": EPSILON if attribute is None else attribute.as_float()},
     )
-    for value in total:
-        value.replace_all_uses_with(added[-1].outputs[0], replace_graph_outputs=True)
+    for value in total:  # first, so that it stands behind the additions
+        replace(model, value, [ir.node("Identity", [added[-1].outputs[0]])])
     replace(model, node.outputs[0], [*added, normalization])
     return True
 

@@ -174,7 +174,8 @@ def _axes(node: ir.Node) -> list[int | Axis] | None:
     start, end = attribute_int(node, "start", 0), attribute_int(node, "end", rank)
     if value.shape is None and (start < 0 or end < 0):
         return None
-    return [Axis(value, index) for index in range(rank)][start:end]
+    axes: list[int | Axis] = [Axis(value, index) for index in range(rank)]
+    return axes[start:end]
 
 
 HIGHEST_RANK = 4  # (batch, heads, query, key); an axis that the value does not have cannot be asked for

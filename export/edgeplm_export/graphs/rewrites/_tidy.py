@@ -1,4 +1,4 @@
-"""The form in which rewrites meet a graph, and in which they leave it: constants in one place, nothing twice or unused."""
+"""The form in which rewrites meet and leave a graph: constants in one place, nothing twice, nothing unused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,18 @@ def tidy(model: ir.Model) -> None:
     )(model)
     for place, (output, (name, type_, shape)) in enumerate(zip(model.graph.outputs, wanted, strict=True)):
         if output.name != name:  # two outputs of one value have become one
-            node = ir.node("Identity", [output])
-            model.graph.append(node)
-            node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = name, type_, shape
-            model.graph.outputs[place] = node.outputs[0]
+            copy = _copy_as_output(model.graph, place)
+            copy.name, copy.type, copy.shape = name, type_, shape
+    for graph in model.graph.subgraphs():
+        for place, output in enumerate(graph.outputs):
+            maker = output.producer()
+            if maker is not None and maker.graph is not graph:  # a branch may give out nothing but values of its own
+                _copy_as_output(graph, place)
+
+
+def _copy_as_output(graph: ir.Graph, place: int) -> ir.Value:
+    """Let the graph give out an Identity of the output at this place."""
+    node = ir.node("Identity", [graph.outputs[place]])
+    graph.append(node)
+    graph.outputs[place] = node.outputs[0]
+    return node.outputs[0]

@@ -120,9 +120,7 @@ def _heads(value: ir.Value | None, *, transposed: bool) -> Heads | None:
     if reshape is None or projection is None:
         return None
     x, weight, bias = projection
-    held = tensor(weight)
-    assert held is not None
-    counts = _head_counts(dimensions(reshape.inputs[1]), int(held.shape[1]))
+    counts = _head_counts(dimensions(reshape.inputs[1]), _array(weight).shape[1])
     if counts is None:
         return None
     return Heads(value=inner, x=x, weight=weight, bias=bias, heads=counts[0], size=counts[1], factor=outside * inside)

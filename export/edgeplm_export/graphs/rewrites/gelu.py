@@ -129,6 +129,6 @@ REWRITE = Rewrite(
     apply=_apply,
     requires="Arithmetic of one value and constant numbers around an Erf or a Tanh that equals GELU on a grid of "
     "numbers, or ONNX's own Gelu.",
-    ensures="One Gelu, BiasGelu or FastGelu of com.microsoft stands there, with the bias that was added in front of it.",
+    ensures="One Gelu, BiasGelu or FastGelu of com.microsoft stands there, with the bias that was added before it.",
     gain="docs/graphs.md, benchmarks/rewrites.py",
 )

@@ -138,7 +138,8 @@ def _is_a_count(comparison: ir.Node) -> bool:
 def _lengths(value: ir.Value, batch: int, sequence: int) -> NDArray[np.int64]:
     """What a Shape node gives for a tensor (batch, sequence) or (batch, sequence, width), the width left at 1."""
     node = value.producer()
-    assert node is not None and node.inputs[0] is not None
+    assert node is not None
+    assert node.inputs[0] is not None
     shape = node.inputs[0].shape
     lengths = [batch, sequence, 1][: 3 if shape is None else len(shape)]
     return np.array(lengths[attribute_int(node, "start", 0) : attribute_int(node, "end", len(lengths))])

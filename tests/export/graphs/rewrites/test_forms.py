@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -78,8 +79,9 @@ def _states(path: Path, batch: Feeds) -> NDArray[np.float32]:
     """Hidden states (rows, tokens, width), those of the padding left out."""
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    found: NDArray[np.float32] = session.run(None, {name: batch[name] for name in names})[0]
-    return found * batch["attention_mask"][..., None].astype(np.float32)
+    found: Any = session.run(None, {name: batch[name] for name in names})[0]
+    states: NDArray[np.float32] = found * batch["attention_mask"][..., None].astype(np.float32)
+    return states
 
 
 def _check(path: Path, target: Path, model_type: str, expected: dict[str, int]) -> None:

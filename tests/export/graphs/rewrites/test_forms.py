@@ -50,7 +50,11 @@ FORMS: dict[tuple[str, str, str], dict[str, int]] = {
 }
 SLOW_FORMS: dict[tuple[str, str, str], dict[str, int]] = {
     ("bert", "dynamo", "eager"): EAGER,
+    ("roberta", "dynamo", "sdpa"): DYNAMO_SDPA,
+    ("xlm-roberta", "dynamo", "sdpa"): DYNAMO_SDPA,
     ("distilbert", "dynamo", "sdpa"): DYNAMO_SDPA,
+    ("distilbert", "dynamo", "eager"): EAGER,
+    ("electra", "dynamo", "sdpa"): DYNAMO_SDPA,
     ("mpnet", "dynamo", "eager"): EAGER,
     ("albert", "dynamo", "sdpa"): DYNAMO_SDPA,
     ("modernbert", "dynamo", "sdpa"): DYNAMO_SDPA,

@@ -60,6 +60,7 @@ def test_a_real_checkpoint_is_fused_and_answers_as_before(name: str, assets: Pat
             mask[1, tokens - tokens // 3 :] = 0 if not left else mask[1, tokens - tokens // 3 :]
             ids = np.where(mask > 0, generator.integers(5, min(model.vocabulary, 1000), mask.shape), 0)
             batch: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-            before, after = (session.run(None, {key: batch[key] for key in inputs})[0] for session in sessions)
+            feeds = {key: batch[key] for key in inputs}
+            before, after = (np.asarray(session.run(None, feeds)[0]) for session in sessions)
             seen = mask[..., None] if task == "feature-extraction" else 1
             assert np.abs((before - after) * seen).max() <= ERROR

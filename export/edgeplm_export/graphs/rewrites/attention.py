@@ -33,6 +33,7 @@ from edgeplm_export.graphs.rewrites._match import (
 from edgeplm_export.graphs.rewrites._rewrite import Rewrite
 
 
+SOFTMAX_OF_ONE_AXIS = 13  # the opset from which on Softmax works along one axis, by default the last
 SAME_SCALE = 1e-6  # relative: a scale that differs less from 1 / sqrt(head size) is that one, as float32 holds it
 
 
@@ -62,7 +63,9 @@ class Site:
 
 
 def _apply(model: ir.Model) -> int:
-    sites = [site for node in nodes_of(model, "Softmax") if (site := _site(node)) is not None]
+    last = (-1, 3) if model.opset_imports[""] >= SOFTMAX_OF_ONE_AXIS else (3,)
+    found = [(node, attribute_int(node, "axis", -1)) for node in nodes_of(model, "Softmax")]
+    sites = [site for node, axis in found if axis in last and (site := _site(node)) is not None]
     for site in sites:
         _fuse(model, site)
     return len(sites)
@@ -71,9 +74,7 @@ def _apply(model: ir.Model) -> int:
 def _site(softmax: ir.Node) -> Site | None:
     scores = softmax.inputs[0]
     product = only_user(softmax.outputs[0], "MatMul")
-    if attribute_int(softmax, "axis", -1) not in (-1, 3) or scores is None or product is None:
-        return None
-    if product.inputs[0] is not softmax.outputs[0]:
+    if scores is None or product is None or product.inputs[0] is not softmax.outputs[0]:
         return None
     found = [(term, *unscaled(term)) for term in terms(scores)]
     weighted = [(term, node, factor) for term, inner, factor in found if (node := producer(inner, "MatMul"))]

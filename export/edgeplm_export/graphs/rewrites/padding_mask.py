@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeplm_export.graphs.rewrites._edit import add_constant, replace
-from edgeplm_export.graphs.rewrites._match import attribute_int, nodes_of, producer, scalar, terms, token_axes
+from edgeplm_export.graphs.rewrites._match import attribute_int, nodes_of, producer, scalar, tensor, terms, token_axes
 from edgeplm_export.graphs.rewrites._rewrite import Rewrite
 from edgeplm_runtime.session import onnxruntime_module
 
@@ -25,6 +25,7 @@ PLAIN = {
     *("GreaterOrEqual", "Identity", "Max", "Mul", "Not", "Range", "Reshape", "Shape", "Slice", "Squeeze", "Sub"),
     *("Transpose", "Unsqueeze", "Where"),
 }
+LARGEST_CONSTANT = 8  # elements: axes and lengths; a table could hold a window
 HIDES = -1e4  # a bias from here down makes a key's weight zero
 LOWEST = float(np.finfo(np.float32).min)
 TRIED = ((1, 1), (1, 5), (2, 3), (3, 2), (4, 65))  # (batch, sequence) of the masks that are tried
@@ -108,15 +109,19 @@ def _bounds(mask: ir.Value) -> tuple[ir.Value, list[ir.Value]] | None:
     waiting, seen = [mask], set()
     while waiting:
         value = waiting.pop()
-        if id(value) in seen or value.is_initializer():
+        if id(value) in seen:
             continue
         seen.add(id(value))
+        if (held := tensor(value)) is not None:
+            if held.size > LARGEST_CONSTANT:
+                return None
+            continue
         node = value.producer()
         if node is None:
             inputs[id(value)] = value
         elif node.op_type == "Shape" and token_axes(node.inputs[0]) is not None:
             lengths[id(value)] = value
-        elif node.op_type not in PLAIN or (node.op_type == "GreaterOrEqual" and not _is_a_count(node)):
+        elif node.op_type not in PLAIN or not _is_harmless(node):
             return None
         else:
             waiting += [entry for entry in node.inputs if entry is not None]
@@ -127,12 +132,19 @@ def _bounds(mask: ir.Value) -> tuple[ir.Value, list[ir.Value]] | None:
     return (tokens, list(lengths.values())) if rank == 2 and tokens.is_graph_input() else None
 
 
-def _is_a_count(comparison: ir.Node) -> bool:
-    """Whether a comparison is that of counted positions with 0, which is always true."""
-    value = comparison.inputs[0]
-    while (node := producer(value, "Unsqueeze", "Cast", "Identity")) is not None:
-        value = node.inputs[0]
-    return producer(value, "Range") is not None and scalar(comparison.inputs[1]) == 0
+def _is_harmless(node: ir.Node) -> bool:
+    """Whether a node that could compare positions does not.
+
+    A comparison of counted positions with 0 is always true; of a maximum only the shape may be read.
+    """
+    if node.op_type == "Max":
+        return all(usage.node.op_type == "Shape" for usage in node.outputs[0].uses())
+    if node.op_type != "GreaterOrEqual":
+        return True
+    value = node.inputs[0]
+    while (above := producer(value, "Unsqueeze", "Cast", "Identity")) is not None:
+        value = above.inputs[0]
+    return producer(value, "Range") is not None and scalar(node.inputs[1]) == 0
 
 
 def _lengths(value: ir.Value, batch: int, sequence: int) -> NDArray[np.int64]:

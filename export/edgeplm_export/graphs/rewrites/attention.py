@@ -64,11 +64,12 @@ class Site:
 
 def _apply(model: ir.Model) -> int:
     last = (-1, 3) if model.opset_imports[""] >= SOFTMAX_OF_ONE_AXIS else (3,)
-    found = [(node, attribute_int(node, "axis", -1)) for node in nodes_of(model, "Softmax")]
-    sites = [site for node, axis in found if axis in last and (site := _site(node)) is not None]
-    for site in sites:
-        _fuse(model, site)
-    return len(sites)
+    sites = 0
+    for node in nodes_of(model, "Softmax"):
+        if attribute_int(node, "axis", -1) in last and (site := _site(node)) is not None:
+            _fuse(model, site)
+            sites += 1
+    return sites
 
 
 def _site(softmax: ir.Node) -> Site | None:

@@ -86,7 +86,7 @@ def _shift_biases(path: Path) -> None:
 
 
 def test_dropout_that_was_left_on(toy_classifier: Path, refused: Judge, after: After) -> None:
-    """The tracer leaves Dropout out of a graph that was traced in train mode; so it is put in behind it."""
+    """Optimizers take Dropout out of a graph that was traced in train mode; so it is put in behind the rewrites."""
 
     def plant(result: Any, source: Path, target: Path) -> None:
         model = onnx.load(str(target))

@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 
@@ -27,7 +26,8 @@ import onnxruntime as ort  # noqa: E402
 import torch  # noqa: E402
 from transformers import AutoModel, AutoModelForSequenceClassification, logging  # noqa: E402
 
-from benchmarks._common import PAUSE_SECONDS, WORK, assets, bundle_of, ratio, versions, write  # noqa: E402
+from benchmarks._common import PAUSE_SECONDS, assets, bundle_of, ratio, versions, write  # noqa: E402
+from benchmarks._exports import NAMES, Plain, plain_exports  # noqa: E402
 from edgeplm.cli._output import console, table  # noqa: E402
 from edgeplm_runtime.engine import load  # noqa: E402
 from edgeplm_runtime.machine import cores_usable  # noqa: E402
@@ -37,24 +37,6 @@ MODELS = ("all-minilm-l6-v2", "minilm-l6-sst2")
 GRID = ((1, 16), (1, 128), (8, 32), (32, 128))
 WARM_UP = 2
 BURST = 3
-NAMES = ("input_ids", "attention_mask", "token_type_ids")
-
-
-class Plain(torch.nn.Module):
-    """The encoder with mean pooling, or the classifier: what the plain exports hold."""
-
-    def __init__(self, model: Any, pooled: bool) -> None:
-        super().__init__()
-        self.model, self.pooled = model, pooled
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """Ids, mask and type ids → unit sentence embedding or logits."""
-        out = self.model(**dict(zip(NAMES, tensors, strict=True)), return_dict=True)
-        if not self.pooled:
-            return out.logits
-        mask = tensors[1].unsqueeze(-1).float()
-        mean = (out.last_hidden_state * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-        return torch.nn.functional.normalize(mean, dim=1)
 
 
 def main() -> None:
@@ -100,7 +82,7 @@ def _started(name: str, threads: int) -> dict[str, Connection]:
     bundle, source = bundle_of(name), str(assets() / "models" / name)
     what: dict[str, tuple[str, str]] = {"torch eager fp32": ("torch", source)}
     auto = AutoModel if pooled else AutoModelForSequenceClassification
-    for key, path in _plain_exports(name, auto, source, pooled).items():
+    for key, path in plain_exports(name, auto, source, pooled).items():
         what[f"ONNX Runtime, {key}"] = ("onnxruntime", str(path))
     what |= {f"EdgePLM {variant}": (variant, str(bundle)) for variant in ("fp32", "int8")}
     pipes = {}
@@ -154,42 +136,6 @@ def _ask(pipe: Connection, cell: tuple[int, int]) -> tuple[list[float], np.ndarr
     pipe.send(cell)
     answer: tuple[list[float], np.ndarray] = pipe.recv()
     return answer
-
-
-def _plain_exports(name: str, auto: Any, source: str, pooled: bool) -> dict[str, Path]:
-    """The same computation through each exporter, and through onnxruntime.transformers' full fusion."""
-    folder = WORK / "exports" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    ids = torch.randint(1000, 2000, (2, 9))
-    sample = (ids, torch.ones_like(ids), torch.zeros_like(ids))
-    axes = {key: {0: "batch_size", 1: "sequence_length"} for key in NAMES}
-    found = {}
-    for attention in ("sdpa", "eager"):
-        model = Plain(auto.from_pretrained(source, attn_implementation=attention), pooled).eval()
-        for dynamo in (True, False):
-            path = folder / f"{attention}-{'dynamo' if dynamo else 'torchscript'}.onnx"
-            if not path.is_file():
-                if dynamo:
-                    dim = {0: torch.export.Dim("batch_size", min=1), 1: torch.export.Dim("sequence_length", min=1)}
-                    how: dict[str, Any] = {"dynamic_shapes": (tuple(dim for _ in NAMES),), "external_data": False}
-                else:
-                    how = {"dynamic_axes": axes, "opset_version": 17}
-                torch.onnx.export(
-                    model, sample, str(path), input_names=list(NAMES), dynamo=dynamo, verbose=False, **how
-                )
-            found[path.stem] = path
-    fused = folder / "fused.onnx"
-    if not fused.is_file():
-        from onnxruntime.transformers import optimizer
-
-        config = auto.from_pretrained(source).config
-        optimizer.optimize_model(
-            str(found["eager-torchscript"]),
-            model_type="bert",
-            num_heads=config.num_attention_heads,
-            hidden_size=config.hidden_size,
-        ).save_model_to_file(str(fused))
-    return {**found, "onnxruntime.transformers": fused}
 
 
 def _session(path: str, threads: int) -> Callable[..., Any]:

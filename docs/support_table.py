@@ -60,7 +60,7 @@ def export_toy(family: str, task: str) -> Outcome:
         except edgeplm.EdgePLMError as error:
             return Outcome(problem=str(error).split(". ")[0])
         variants = open_bundle(out).manifest.variants
-        fused = variants[0].optimizations["Attention"]
+        fused = variants[0].optimizations["attention"]
         return Outcome(
             passed=tuple(variant.name for variant in variants),
             attention=f"{fused.fused} of {fused.expected}" if fused.expected else "not fused",

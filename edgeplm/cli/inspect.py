@@ -67,9 +67,11 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
             escape(candidate.reason or (f"{because}, the first choice" if position == 0 else because)),
         )
     screen.print(made)
-    fused = table("", "variant", "exporter", "opset", "optimization", "fused", "expected")
+    fused = table("", "variant", "exporter", "opset", "rewrite", "sites", "expected")
     for v in manifest.variants:
         for name, entry in v.optimizations.items():
-            expected = "–" if entry.expected is None else str(entry.expected)
+            if not entry.fused and entry.expected is None:
+                continue  # a form that this graph did not have
+            expected = "–" if entry.expected is None else str(entry.expected or "none")
             fused.add_row(v.name, v.exporter, str(v.opset), name, str(entry.fused), expected)
     screen.print(fused)

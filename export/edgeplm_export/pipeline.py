@@ -15,7 +15,8 @@ import transformers
 from edgeplm_export.card import card
 from edgeplm_export.checkpoint import Checkpoint, open_checkpoint
 from edgeplm_export.families import family_of
-from edgeplm_export.graphs.fuse import fuse, missed
+from edgeplm_export.graphs.rewrites import rewrite
+from edgeplm_export.graphs.sites import against_expectation, missed
 from edgeplm_export.graphs.trace import DEFAULT_OPSET, EXPORTER, check_opset, trace
 from edgeplm_export.model import TorchModel
 from edgeplm_export.pack import WORK, copy_checkpoint_files, staging, write_json, write_manifest
@@ -106,7 +107,7 @@ def export(
         progress(f"tracing {model.task}: {EXPORTER}, opset {opset}")
         traced, fused = folder / WORK / "traced.onnx", folder / WORK / "fused.onnx"
         inputs = trace(model, traced, opset=opset)
-        optimizations = fuse(traced, fused, family=family_of(source.model_type), config=model.config)
+        optimizations = against_expectation(rewrite(traced, fused), family_of(source.model_type), model.config)
         notes = missed(optimizations)
         reports: list[VariantReport] = []
         dropped: list[VariantReport] = []

@@ -28,7 +28,7 @@ def test_each_opset_is_written_and_proved(opset: int, toy_classifier: Path, tmp_
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
     variant = open_bundle(tmp_path / "out").manifest.variants[0]
     assert variant.opset == opset
-    assert variant.optimizations["Attention"].fused == 2
+    assert variant.optimizations["attention"].fused == 2
     for value in model.graph.input:
         assert _dims(value) == ["batch_size", "sequence_length"]
     assert [value.name for value in model.graph.input] == ["input_ids", "attention_mask", "token_type_ids"]
@@ -53,25 +53,53 @@ def test_an_embedding_graph_has_its_tokens_beside_the_sentence(embedder_bundle: 
 
 def test_what_was_fused_is_recorded(classifier_bundle: Path) -> None:
     for variant in open_bundle(classifier_bundle).manifest.variants:
-        assert variant.optimizations["Attention"].fused == variant.optimizations["Attention"].expected == 2
-        assert variant.optimizations["Gelu"].fused == variant.optimizations["Gelu"].expected == 2
-        assert variant.optimizations["LayerNormalization"].fused == 5
+        assert variant.optimizations["attention"].fused == variant.optimizations["attention"].expected == 2
+        assert variant.optimizations["gelu"].fused == variant.optimizations["gelu"].expected == 2
+        assert variant.optimizations["skip_layer_normalization"].expected is None
 
 
 def test_a_fusion_that_silently_matches_nothing_is_a_note(
     toy_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Traced with the attention of torch (sdpa), the graph has a form that the fusion does not know."""
+    """A projection that is not a product of matrices: no rewrite knows it, and the graph stays as it is."""
+    monkeypatch.setattr("edgeplm_export.graphs.rewrites.attention._projection", lambda value: None)
+    result = export(str(toy_classifier), tmp_path / "out")
+    assert result.notes == ("attention: 0 of 2 fused; the graph is correct, but slower than it could be",)
+    assert open_bundle(tmp_path / "out").manifest.variants[0].optimizations["attention"].fused == 0
+
+
+def test_torchs_own_attention_is_fused_like_the_eager_one(
+    toy_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sdpa = replace(family_of("bert"), attention="sdpa")
     monkeypatch.setattr("edgeplm_export.tasks.family_of", lambda model_type: sdpa)
-    result = export(str(toy_classifier), tmp_path / "out")
-    assert result.notes == ("Attention: 0 of 2 fused; the graph is correct, but slower than it could be",)
-    assert open_bundle(tmp_path / "out").manifest.variants[0].optimizations["Attention"].fused == 0
+    assert export(str(toy_classifier), tmp_path / "out").notes == ()
+    optimizations = open_bundle(tmp_path / "out").manifest.variants[0].optimizations
+    assert (optimizations["nan_guard"].fused, optimizations["attention"].fused) == (2, 2)
 
 
 def test_an_activation_that_is_not_gelu_is_not_missed(tmp_path: Path) -> None:
     checkpoint = make_toy(tmp_path / "checkpoint", "bert", hidden_act="relu")
     assert export(str(checkpoint), tmp_path / "out").notes == ()
+
+
+def test_no_addition_is_fused_into_a_normalization(classifier_bundle: Path) -> None:
+    """ONNX Runtime is kept from it, too, when it stores the graph: on the CPU it would be slower."""
+    for name in ("model.onnx", "model_quantized.onnx"):
+        model = onnx.load(str(classifier_bundle / "onnx" / name), load_external_data=False)
+        operators = [node.op_type for node in model.graph.node]
+        assert operators.count("LayerNormalization") == 5
+        assert "SkipLayerNormalization" not in operators
+
+
+def test_int8_leaves_attention_with_a_bias_in_float(tmp_path: Path) -> None:
+    """QAttention has no place for MPNet's bias of positions, and ONNX Runtime's quantizer drops it without a word."""
+    checkpoint = make_toy(tmp_path / "checkpoint", "mpnet")
+    export(str(checkpoint), tmp_path / "out", precisions=["int8"])
+    model = onnx.load(str(tmp_path / "out" / "onnx" / "model_quantized.onnx"), load_external_data=False)
+    attentions = [node for node in model.graph.node if node.op_type in ("Attention", "QAttention")]
+    assert [node.op_type for node in attentions] == ["Attention"] * 2
+    assert all(node.input[5] for node in attentions)
 
 
 def test_only_domains_that_are_used_are_imported(classifier_bundle: Path) -> None:

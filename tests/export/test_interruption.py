@@ -22,7 +22,7 @@ from edgeplm_runtime.errors import CannotWrite
 
 
 # Forked after the imports, which take seconds, a child that runs one export and may be killed.
-MOMENTS = ("trace", "fuse", "write_variant", "write_tokenizer", "check_variant", "_finish")
+MOMENTS = ("trace", "rewrite", "write_variant", "write_tokenizer", "check_variant", "_finish")
 
 
 def _export_in_child(checkpoint: Path, out: Path, stop: Callable[[], None], step: str) -> int:
@@ -62,7 +62,7 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_one_works(
         assert not engine.bundle.extra_files()
 
 
-@pytest.mark.parametrize("step", ["fuse", "_finish"])
+@pytest.mark.parametrize("step", ["rewrite", "_finish"])
 def test_a_killed_export_leaves_the_older_bundle(
     step: str, copy_bundle: Callable[[], Path], toy_embedder: Path, tmp_path: Path
 ) -> None:

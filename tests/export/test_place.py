@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgeplm_export import pack, pipeline
-from edgeplm_export.graphs.fuse import fuse
+from edgeplm_export.graphs.rewrites import rewrite
 from edgeplm_export.pipeline import export
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.errors import BadInput, CannotWrite
@@ -239,17 +239,17 @@ def test_a_planted_link_in_place_of_the_staging_folder_is_not_followed(toy_class
 def test_a_second_export_to_the_same_place_is_refused(
     toy_classifier: Path, toy_embedder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fuse
+    real = rewrite
     refusals: list[str] = []
 
     def meanwhile(*args: Any, **kwargs: Any) -> Any:
-        monkeypatch.setattr(pipeline, "fuse", real)
+        monkeypatch.setattr(pipeline, "rewrite", real)
         with pytest.raises(CannotWrite, match="another export is writing") as caught:
             export(str(toy_embedder), tmp_path / "out")
         refusals.append(str(caught.value))
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "fuse", meanwhile)
+    monkeypatch.setattr(pipeline, "rewrite", meanwhile)
     export(str(toy_classifier), tmp_path / "out")
     assert len(refusals) == 1
     assert open_bundle(tmp_path / "out").manifest.task == "text-classification"

@@ -41,7 +41,7 @@ def _change_initializer(path: Path, choose: Callable[[np.ndarray], bool], change
 
 def test_a_weight_that_is_one_percent_off(toy_classifier: Path, refused: Judge, after: After) -> None:
     after(
-        "fuse",
+        "rewrite",
         lambda result, source, target: (
             _change_initializer(
                 target, lambda value: value.ndim == 2 and value.shape[0] == value.shape[1], lambda value: value * 1.01
@@ -61,7 +61,7 @@ def test_a_single_value_of_the_head_that_is_one_percent_off(toy_classifier: Path
     def plant(result: Any, source: Path, target: Path) -> None:
         _change_initializer(target, lambda value: value.shape == (2, 32), change)
 
-    after("fuse", plant)
+    after("rewrite", plant)
     assert re.search(SIZE, refused(toy_classifier))
 
 
@@ -73,7 +73,7 @@ def test_a_bias_that_was_dropped(toy_classifier: Path, tmp_path: Path, refused: 
     def plant(result: Any, source: Path, target: Path) -> None:
         _change_initializer(target, lambda value: value.shape == (2,) and bool(value.any()), np.zeros_like)
 
-    after("fuse", plant)
+    after("rewrite", plant)
     assert re.search(SIZE, refused(checkpoint))
 
 
@@ -86,7 +86,7 @@ def _shift_biases(path: Path) -> None:
 
 
 def test_dropout_that_was_left_on(toy_classifier: Path, refused: Judge, after: After) -> None:
-    """The fusion takes Dropout out of a graph that was traced in train mode; so it is put in behind it."""
+    """Optimizers take Dropout out of a graph that was traced in train mode; so it is put in behind the rewrites."""
 
     def plant(result: Any, source: Path, target: Path) -> None:
         model = onnx.load(str(target))
@@ -98,7 +98,7 @@ def test_dropout_that_was_left_on(toy_classifier: Path, refused: Judge, after: A
         model.graph.node.append(onnx.helper.make_node("Dropout", ["before_dropout", "ratio", "training"], ["logits"]))
         onnx.save(model, str(target))
 
-    after("fuse", plant)
+    after("rewrite", plant)
     assert re.search(SIZE, refused(toy_classifier))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from edgeplm_export.families import bert, mpnet, roberta
+from edgeplm_export.families import albert, bert, deberta, modernbert, mpnet, roberta, xlnet
 from edgeplm_export.families._family import Family
 
 
-FAMILIES: dict[str, Family] = {row.model_type: row for row in (*bert.FAMILIES, *roberta.FAMILIES, *mpnet.FAMILIES)}
+FAMILIES: dict[str, Family] = {
+    row.model_type: row
+    for module in (bert, roberta, mpnet, albert, modernbert, deberta, xlnet)
+    for row in module.FAMILIES
+}
 
 
 def family_of(model_type: str) -> Family:

@@ -11,13 +11,13 @@ from typing import Any
 class Family:
     """What is special about a `model_type`.
 
-    `model_type` as config.json names it. `attention`: the attention implementation to trace; "eager" gives
-    the form that the fusion recognizes, None leaves the model's own. `fuses_attention`: how many attention
-    operators one layer should become, 0 where no fusion knows the form. `position_offset` gives, for a
+    `model_type` as config.json names it. `attention`: the attention implementation to trace; None
+    leaves the model's own. `fuses_attention`: how many attention operators one layer should become; 0 where its
+    attention is more than one operator computes, None where nobody has looked. `position_offset` gives, for a
     config, the rows at the start of the position table that no token uses.
     """
 
     model_type: str
     attention: str | None = "eager"
-    fuses_attention: int = 0
+    fuses_attention: int | None = None
     position_offset: Callable[[Any], int] = lambda config: 0

@@ -16,7 +16,7 @@ from edgeplm_runtime.session import onnxruntime_module
 
 
 EXTERNAL_FROM_BYTES = 1024
-# ONNX Runtime's own optimizer would put these back; see fuse.py.
+# ONNX Runtime's own optimizer would put these back; see rewrites/skip_layer_normalization.py.
 SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion"]
 
 

@@ -1,8 +1,8 @@
 """A checkpoint in torch → an ONNX graph with the hub's names and a dynamic batch and length.
 
 The exporter is torch.onnx's TorchScript one: on every family tried it exports in a tenth of the time of the
-dynamo one, handles XLNet, and its graphs are the ones that the attention fusion recognizes
-(docs/decisions/0003-exporter.md has the measurements).
+dynamo one, and it handles XLNet (docs/decisions/0003-exporter.md has the measurements). The rewrites read the graphs
+of both.
 """
 
 from __future__ import annotations

@@ -60,10 +60,16 @@ def insert(
 
 
 def put_instead(
-    node: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any], *, domain: str = ""
+    node: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Mapping[str, Any],
+    *,
+    domain: str = "",
+    name: str | None = None,
 ) -> None:
-    """Put a node of one output in the place of another one, whose name and output it takes over."""
-    replace_up_to(node, node.outputs[0], ir.node(op_type, inputs, attributes, domain=domain, name=node.name))
+    """Put a node of one output in the place of another one, whose output it takes over, and its name unless given."""
+    replace_up_to(node, node.outputs[0], ir.node(op_type, inputs, attributes, domain=domain, name=name or node.name))
 
 
 def replace_up_to(node: ir.Node, end: ir.Value, replacement: ir.Node) -> None:

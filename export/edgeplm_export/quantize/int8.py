@@ -27,6 +27,7 @@ WORTH = 1.5
 # Below this share of the product's size the error is that of the int8 weights: nothing is left to gain.
 GOOD_ENOUGH = 1e-4
 Form = Literal["fused", "rows", "qdq"]
+KEPT = "float32: kept high"
 ROWS = b"rows"  # marks a sample of rows in Wish.memory, beside the summaries
 
 
@@ -42,11 +43,14 @@ def make_int8(
     model = open_graph(source)
     graph = model.graph
     work = target.with_name(f"{target.name}.observed")
-    if form == "qdq":
-        for site in find_sites(graph):
-            if site.is_attention and site.name not in wish.high:
-                split_attention(site.node)
-    told, sites = _split(find_sites(graph), wish.high, rows=form == "rows")
+    for site in find_sites(graph):
+        # QAttention has one scale, no bias of the scores, and no form of pairs.
+        fits = form == "fused" and activations.fits_qattention(site.node)
+        if site.is_attention and site.name not in wish.high and not fits:
+            split_attention(site.node)
+    found = find_sites(graph)
+    sites = [site for site in found if site.name not in wish.high]
+    told = {site.name: KEPT for site in found if site.name in wish.high}
     if list(conditioners) != ["plain"]:
         told |= _condition(model, sites, conditioners, wish, work)
     if ranges is not None:
@@ -58,25 +62,10 @@ def make_int8(
             activations.multiply(site, activations.dynamic(site))
     kind = "a scale a row" if form == "rows" else "static" if ranges is not None else "dynamic"
     done = {site.name: ", ".join(filter(None, [f"int8 {kind}", told.get(site.name)])) for site in sites}
-    done |= {name: words for name, words in told.items() if words.startswith("float32")}
+    done |= {name: words for name, words in told.items() if words == KEPT}
     tables = quantize_tables(graph, portable=form == "qdq")
     save_graph(model, target)
     return Made(sites=done | tables)
-
-
-def _split(sites: Sequence[Site], high: frozenset[str], *, rows: bool) -> tuple[dict[str, str], list[Site]]:
-    """Why some sites stay in float32, and the other sites."""
-    told, rest = {}, []
-    for site in sites:
-        if site.name in high:
-            told[site.name] = "float32: kept high"
-        elif site.is_attention and not activations.fits_qattention(site.node):
-            told[site.name] = "float32: QAttention has no attention bias"
-        elif site.is_attention and rows:
-            told[site.name] = "float32: QAttention takes one scale a tensor"
-        else:
-            rest.append(site)
-    return told, rest
 
 
 def _condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ def split_attention(node: ir.Node) -> ir.Node:
     assert weight is not None
     name = f"{node.name}/split"
     inputs = list(node.inputs) + [None] * 7
-    product = ir.node("MatMul", node.inputs[:2], name=f"{node.name}/product")
+    product = ir.node("MatMul", node.inputs[:2], name=node.name)
     product.outputs[0].name = f"{OWN}{name}:product"
     graph.insert_before(node, product)
     whole = product.outputs[0]
@@ -44,5 +44,6 @@ def split_attention(node: ir.Node) -> ir.Node:
         [query, key, value, None, inputs[3], inputs[5]],
         {key_: attribute for key_, attribute in node.attributes.items() if key_ in SHARED},
         domain=MICROSOFT,
+        name=f"{OWN}{name}:attention",
     )
     return product

@@ -1,6 +1,6 @@
 """int8-rows: uint8 activations with a scale for each row, found at run time: needs no data, and no text moves another.
 
-Written in plain operators it is slower than one scale a tensor; attention products stay in float32.
+Written in plain operators it is slower than one scale a tensor, and attention is taken apart for it.
 """
 
 from __future__ import annotations

@@ -24,8 +24,13 @@ INT8_PRODUCTS = 4  # MatMulNBits' accuracy_level: activations become int8 by blo
 FLOAT_PRODUCTS = 1
 
 
-def make_bits(source: Path, target: Path, wish: Wish, algorithm: Any, *, bits: int, accuracy_level: int) -> Made:
-    """Replace every product but those of `wish.high`. `algorithm`: a config of matmul_nbits_quantizer, or None."""
+def make_bits(
+    source: Path, target: Path, wish: Wish, algorithm: Any, *, bits: int, accuracy_level: int, multiple: int = 1
+) -> Made:
+    """Replace every product but those of `wish.high`. `algorithm`: a config of matmul_nbits_quantizer, or None.
+
+    Products whose count of rows is no `multiple` stay in float32, and the result says so.
+    """
     onnxruntime_module()  # sets the telemetry switch before the quantizer imports ONNX Runtime
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
@@ -33,7 +38,12 @@ def make_bits(source: Path, target: Path, wish: Wish, algorithm: Any, *, bits: i
         logging.getLogger(name).setLevel(logging.ERROR)
     model = open_graph(source)
     split = target.with_name(f"{target.name}.split")
-    chosen = take_apart(model.graph, wish.high)
+    odd = {
+        site.name: f"float32: {site.weight.shape[0]} rows are no multiple of {multiple}"
+        for site in find_sites(model.graph)
+        if site.weight.shape[0] % multiple and site.name not in wish.high
+    }
+    chosen = take_apart(model.graph, wish.high | odd.keys())
     tables = quantize_tables(model.graph)
     save_graph(model, split)
     try:
@@ -58,7 +68,7 @@ def make_bits(source: Path, target: Path, wish: Wish, algorithm: Any, *, bits: i
             path.unlink(missing_ok=True)
     words = words_for(bits, int(wish.settings["block"]))
     kept = dict.fromkeys(wish.high, "float32: kept high")
-    return Made(sites=dict.fromkeys(chosen.values(), words) | kept | tables)
+    return Made(sites=dict.fromkeys(chosen.values(), words) | kept | odd | tables)
 
 
 def take_apart(graph: ir.Graph, high: frozenset[str]) -> dict[str, str]:

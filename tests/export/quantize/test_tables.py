@@ -1,0 +1,63 @@
+"""int8 tables and int4 weights against the numbers they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeplm_export.quantize.gptq import gptq
+from edgeplm_export.quantize.tables import MIDDLE, by_blocks
+from edgeplm_export.quantize.weights import per_column, used_channels
+
+
+def test_a_column_is_rounded_to_half_of_its_own_step() -> None:
+    weight = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32) * np.logspace(-3, 3, 8, dtype=np.float32)
+    integers, scales = per_column(weight)
+    assert np.abs(integers).max() == 127
+    assert np.all(np.abs(integers * scales - weight) <= scales / 2 * 1.001)
+
+
+def test_a_column_of_zeros_stays_zero() -> None:
+    integers, scales = per_column(np.zeros((4, 2), dtype=np.float32))
+    assert not integers.any()
+    assert np.all(scales == 1.0)
+
+
+def test_channels_without_weights_need_no_range() -> None:
+    weight = np.ones((3, 2), dtype=np.float32)
+    weight[1] = 0
+    assert used_channels(weight).tolist() == [True, False, True]
+    assert used_channels(np.zeros((3, 2), dtype=np.float32)).all()
+
+
+@pytest.mark.parametrize("block", [16, 32, 128])
+def test_a_row_of_a_table_is_rounded_by_blocks(block: int) -> None:
+    table = np.random.default_rng(0).normal(size=(5, 128)).astype(np.float32)
+    table[2] = 0
+    integers, scales = by_blocks(table, block)
+    assert scales.shape == (5, 128 // block)
+    back = (integers.astype(np.float32) - MIDDLE).reshape(5, -1, block) * scales[:, :, None]
+    assert np.all(np.abs(back.reshape(5, 128) - table).reshape(5, -1, block) <= scales[:, :, None] / 2 * 1.001)
+
+
+def test_gptq_harms_the_products_less_than_rounding_to_the_nearest() -> None:
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(64, 16)).astype(np.float32)
+    rows = (random.normal(size=(500, 64)) @ random.normal(size=(64, 64))).astype(np.float32)  # correlated channels
+
+    def error(hessian: np.ndarray) -> float:
+        integers, scales, zeros = gptq(weight, hessian, 16)
+        steps = scales.repeat(16, axis=0)
+        found = (integers.astype(np.float32) - zeros.repeat(16, axis=0)) * steps
+        assert integers.max() <= 15
+        return float(((rows @ found - rows @ weight) ** 2).sum())
+
+    nearest = error(np.eye(64) * 1e9)  # without correlations nothing can make up for anything
+    assert error((rows.T @ rows).astype(np.float64)) < 0.5 * nearest
+
+
+def test_gptq_takes_channels_that_were_never_active() -> None:
+    hessian = np.zeros((32, 32))
+    integers, scales, zeros = gptq(np.ones((32, 4), dtype=np.float32), hessian, 32)
+    assert np.isfinite(scales).all()
+    assert np.allclose((integers[0].astype(np.float32) - zeros[0]) * scales[0], 1.0, atol=0.05)

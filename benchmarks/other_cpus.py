@@ -7,6 +7,7 @@ command that starts it with the device side importable, for instance
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -35,7 +36,7 @@ def seven_bit_bundle(name: str, checkpoint: Path) -> Path:
         from edgeplm_export.pipeline import export
 
         real = quantization.quantize_dynamic
-        quantization.quantize_dynamic = lambda *args, **kwargs: real(*args, **kwargs, reduce_range=True)
+        quantization.quantize_dynamic = functools.partial(real, reduce_range=True)
         try:
             export(str(checkpoint), out, precisions=["fp32", "int8"])
         finally:

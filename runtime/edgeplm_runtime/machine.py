@@ -265,7 +265,7 @@ def _of_the_c_library() -> tuple[str, ...]:
             found = [name for name, (entry, bit) in HWCAP_BITS.items() if getauxval(entry) >> bit & 1]
         else:
             return ()
-    except (AttributeError, ImportError, OSError, TypeError, ValueError):  # musl, glibc before 2.33
+    except (AttributeError, ImportError, LookupError, OSError, TypeError, ValueError):  # musl, glibc before 2.33
         return ()
     return tuple(sorted(found))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -73,9 +74,7 @@ def seven_bit_bundle(saturating: Path, tmp_path_factory: pytest.TempPathFactory)
     out = tmp_path_factory.mktemp("saturating") / "seven"
     real = quantization.quantize_dynamic
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            quantization, "quantize_dynamic", lambda *args, **kwargs: real(*args, **kwargs, reduce_range=True)
-        )
+        patch.setattr(quantization, "quantize_dynamic", functools.partial(real, reduce_range=True))
         export(str(saturating), out, precisions=["fp32", "int8"])
     return out
 

@@ -31,14 +31,16 @@ Products = Callable[[NDArray[np.uint8], NDArray[np.int8]], NDArray[np.int32]]
 
 def exact(a: NDArray[np.uint8], b: NDArray[np.int8]) -> NDArray[np.int32]:
     """The products (tokens, outputs) int32 of a (tokens, width) and b (width, outputs), as VNNI adds them."""
-    return a.astype(np.int32) @ b.astype(np.int32)
+    sums: NDArray[np.int32] = a.astype(np.int32) @ b.astype(np.int32)
+    return sums
 
 
 def saturated(a: NDArray[np.uint8], b: NDArray[np.int8]) -> NDArray[np.int32]:
     """The same as vpmaddubsw adds them: two neighbours along the width in int16, which saturates; then in int32."""
     products = a.astype(np.int32)[:, :, None] * b.astype(np.int32)[None]  # (tokens, width, outputs)
     pairs = products[:, 0::2] + products[:, 1::2]
-    return np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=1, dtype=np.int32)
+    sums: NDArray[np.int32] = np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=1, dtype=np.int32)
+    return sums
 
 
 def drawn(weight_bits: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:

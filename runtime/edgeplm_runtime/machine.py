@@ -9,9 +9,13 @@ affinity and the architecture always come from the running system.
 experiments with the rules of other CPUs. It changes only what is reported here: onnxruntime still picks
 its kernels by the real CPU. Unset or blank means: ask the CPU.
 
+On Linux the features are asked of the C library, which has them from the CPU itself (CPUID; on ARM the auxiliary
+vector), as onnxruntime has. /proc/cpuinfo is read only where the C library does not answer: under an emulator
+(qemu-user) it can show the flags of the host, even those of another architecture, and a kernel older than its CPU
+hides some (avx_vnni was among them). docs/other-cpus.md.
+
 What this module does not know:
-- On Linux the features are those that the kernel shows. A kernel older than its CPU hides some (avx_vnni
-  was among them) that onnxruntime finds all the same, with the CPUID instruction.
+- Without glibc 2.33 or newer (musl, old systems) x86 features are those that the kernel shows.
 - Features without a name in FEATURES (SME, AVX-VNNI-INT8, SVE vector lengths) are not seen.
 - On Windows the features are not read: `isa` is empty, which means "not known".
 """
@@ -65,6 +69,36 @@ KERNEL_FEATURES: Mapping[str, str] = {
     "i8mm": "int8 matrix products; activations are quantized to signed instead of unsigned bytes",
     "bf16": "float32 products may be taken in bfloat16",
     "sve": "other half-precision erf, gelu and tanh",
+}
+
+# Where glibc 2.33 and newer keep a feature of x86: index of the CPUID leaf in sys/platform/x86.h (0 is leaf 1, 1 is
+# leaf 7, 6 is leaf 7 subleaf 1), register (eax, ebx, ecx, edx are 0 to 3), bit. Origin: Intel SDM volume 2, CPUID.
+CPUID_BITS: Mapping[str, tuple[int, int, int]] = {
+    "sse4_2": (0, 2, 20),
+    "avx": (0, 2, 28),
+    "avx2": (1, 1, 5),
+    "fma": (0, 2, 12),
+    "f16c": (0, 2, 29),
+    "avx_vnni": (6, 0, 4),
+    "avx512f": (1, 1, 16),
+    "avx512bw": (1, 1, 30),
+    "avx512_vnni": (1, 2, 11),
+    "avx512_bf16": (6, 0, 5),
+    "avx512_fp16": (1, 3, 23),
+    "amx_tile": (1, 3, 24),
+    "amx_int8": (1, 3, 25),
+    "amx_bf16": (1, 3, 22),
+}
+# Where the auxiliary vector of Linux on ARM has a feature: AT_HWCAP (16) or AT_HWCAP2 (26), bit. Origin: the kernel's
+# arch/arm64/include/uapi/asm/hwcap.h.
+HWCAP_BITS: Mapping[str, tuple[int, int]] = {
+    "asimd": (16, 1),
+    "asimdhp": (16, 10),
+    "asimddp": (16, 20),
+    "sve": (16, 22),
+    "sve2": (26, 1),
+    "i8mm": (26, 13),
+    "bf16": (26, 14),
 }
 
 # The kernel's "no limit" of cgroup version 1 is the largest page-aligned int64; nobody has an exbibyte.
@@ -180,6 +214,8 @@ def isa_features(root: Path = Path("/")) -> tuple[str, ...]:
         for name in sorted(names - FEATURES):
             raise unknown("CPU feature in EDGEPLM_ISA", name, FEATURES)
         return tuple(sorted(names))
+    if root == Path("/") and (asked := _of_the_c_library()):
+        return asked
     records = [set(raw.split()) for raw in set(_cpuinfo_values(root, "flags", "Features"))]
     if records:
         # Spellings differ in case and separators only: avx512_vnni, avx512vnni, avx-vnni.
@@ -207,6 +243,31 @@ def isa_shortfall(proved: Iterable[str], here: Iterable[str]) -> tuple[str, ...]
     """
     proved, here = set(proved), set(here)
     return tuple(sorted((proved - here) | ((proved ^ here) & KERNEL_FEATURES.keys())))
+
+
+def _of_the_c_library() -> tuple[str, ...]:
+    """Sorted features as the C library of Linux knows them from the CPU; empty where it does not answer."""
+    if platform.system() != "Linux":
+        return ()
+    try:
+        import ctypes  # here: this module is imported by programs that need only its memory and cores
+
+        library = ctypes.CDLL(None)
+        if platform.machine() == "x86_64":
+            # struct cpuid_feature: four registers as CPUID gives them, then four of what the system lets us use.
+            leaf = library["__x86_get_cpuid_feature_leaf"]
+            leaf.restype, leaf.argtypes = ctypes.POINTER(ctypes.c_uint32 * 8), [ctypes.c_uint]
+            rows = {index: list(leaf(index).contents) for index in (0, 1, 6)}
+            found = [n for n, (index, register, bit) in CPUID_BITS.items() if rows[index][4 + register] >> bit & 1]
+        elif platform.machine() == "aarch64":
+            getauxval = library["getauxval"]
+            getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+            found = [name for name, (entry, bit) in HWCAP_BITS.items() if getauxval(entry) >> bit & 1]
+        else:
+            return ()
+    except (AttributeError, ImportError, LookupError, OSError, TypeError, ValueError):  # musl, glibc before 2.33
+        return ()
+    return tuple(sorted(found))
 
 
 def _squashed(name: str) -> str:

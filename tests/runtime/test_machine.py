@@ -447,6 +447,41 @@ def test_an_unknown_name_in_edgeplm_isa_suggests_the_nearest(tmp_path: Path, mon
         machine.isa_features(tmp_path)
 
 
+def test_what_the_c_library_says_goes_before_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEPLM_ISA", raising=False)
+    monkeypatch.setattr(machine, "_of_the_c_library", lambda: ("sse4_2",))
+    assert machine.isa_features() == ("sse4_2",)
+
+
+def test_the_c_library_knows_all_that_the_kernel_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.delenv("EDGEPLM_ISA", raising=False)
+    asked = machine._of_the_c_library()
+    if not asked:
+        pytest.skip("this C library does not say what the CPU has")
+    monkeypatch.setattr(machine, "_of_the_c_library", tuple)
+    assert set(machine.isa_features()) <= set(asked)
+
+
+@pytest.mark.parametrize("system", ["Darwin", "Windows"])
+def test_the_c_library_of_other_systems_is_not_asked(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    assert machine._of_the_c_library() == ()
+
+
+def test_a_c_library_without_the_function_leaves_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda name: {})  # musl: a KeyError, or an AttributeError of the real one
+    for architecture in ("x86_64", "aarch64", "riscv64"):
+        monkeypatch.setattr(platform, "machine", lambda found=architecture: found)
+        assert machine._of_the_c_library() == ()
+
+
+def test_every_feature_has_its_bit() -> None:
+    assert machine.CPUID_BITS.keys() == set(machine.FEATURES_X86)
+    assert machine.HWCAP_BITS.keys() == set(machine.FEATURES_ARM)
+
+
 def test_macos_without_proc_asks_sysctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, zero = (1).to_bytes(4, "little"), (0).to_bytes(4, "little")
     answers = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import (
     BadBundle,
     CanaryDrift,
+    EdgePLMError,
     MissingDependency,
     OutOfMemory,
     ProviderUnavailable,
@@ -52,7 +53,7 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
     provider = provider_named(settings.provider)
     if provider.name != "CPU" and (reason := usable(provider)):
         raise ProviderUnavailable(f"{provider.name} is not usable here: {reason}")
-    refused: list[str] = []
+    refused: dict[str, str] = {}
     for candidate in candidates(bundle.manifest, variant=settings.variant, provider=provider.name):
         if candidate.reason is not None:
             continue
@@ -62,7 +63,8 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
         try:
             canary = _check_canary(bundle, variant, session, settings)
         except CanaryDrift as error:
-            refused.append(str(error))
+            refused[variant.name] = str(error)
+            del session  # its memory, before the next one is opened
             continue
         return session, Active(
             variant=variant.name,
@@ -73,9 +75,15 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
             canary=canary,
             alone=variant.alone and settings.stable,
         )
+    if passing := _passing(bundle, task, settings, threads, provider, set(refused)):
+        names = " or ".join(repr(name) for name in passing)
+        raise CanaryDrift(
+            f"the variant that was asked for does not give on this CPU the answers that were proved: "
+            f"{' '.join(refused.values())} Here {names} does: ask for it, or for 'auto'; or export on this machine."
+        )
     raise CanaryDrift(
-        "no variant gives on this CPU the answers that were proved: " + " ".join(refused) + " Export on this "
-        "machine, or choose another variant (`edgeplm inspect`)."
+        f"no variant of this bundle gives on this CPU the answers that were proved: {' '.join(refused.values())} "
+        "Export on this machine."
     )
 
 
@@ -147,6 +155,23 @@ def _open(bundle: Bundle, variant: Variant, provider: Provider, settings: Settin
     return session
 
 
+def _passing(
+    bundle: Bundle, task: Task, settings: Settings, threads: int, provider: Provider, refused: set[str]
+) -> list[str]:
+    """The other variants that run here and pass the canary, best first; for the words of a refusal."""
+    passing = []
+    for candidate in candidates(bundle.manifest, variant="auto", provider=provider.name):
+        if candidate.reason is not None or candidate.variant.name in refused:
+            continue
+        # Whatever else is wrong with a variant that nobody asked for must not hide the refusal.
+        with suppress(EdgePLMError):
+            session = _open(bundle, candidate.variant, provider, settings, threads)
+            _check_ends(bundle, candidate.variant, task, session)
+            _check_canary(bundle, candidate.variant, session, settings)
+            passing.append(candidate.variant.name)
+    return passing
+
+
 def _check_ends(bundle: Bundle, variant: Variant, task: Task, session: GraphSession) -> None:
     """Refuses a graph whose inputs and outputs are not those of the manifest and the task."""
     inputs = bundle.manifest.text.inputs
@@ -160,7 +185,8 @@ def _check_ends(bundle: Bundle, variant: Variant, task: Task, session: GraphSess
 
 def _check_canary(bundle: Bundle, variant: Variant, session: GraphSession, settings: Settings) -> str:
     """Re-check the stored answers where this CPU picks other kernels than the one that proved them."""
-    other = isa_shortfall(variant.isa, describe().isa)
+    # Not known where it was proved, and not known here: that they are the same proves nothing.
+    other = isa_shortfall(variant.isa, describe().isa) or (() if variant.isa else ("features that are not known",))
     name = bundle.manifest.canary
     if not other or name is None:
         return "same kind of CPU" if not other else "none in the bundle"

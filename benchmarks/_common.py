@@ -20,7 +20,8 @@ from edgeplm_runtime.machine import cores_usable, describe, load_average
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-WORK = ROOT / ".interop" / "benchmarks"  # bundles and peers' environments; not committed
+# Bundles and peers' environments; not committed.
+WORK = Path(os.environ.get("EDGEPLM_BENCH_WORK") or ROOT / ".interop" / "benchmarks")
 PAUSE_SECONDS = 0.02  # between calls, so that one candidate's spinning threads do not slow the next one down
 
 

@@ -10,21 +10,21 @@ import os
 
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the reading threads are ours
 
-import time  # noqa: E402  # the switches have to be set before the imports
-from collections.abc import Callable  # noqa: E402
-from concurrent.futures import ThreadPoolExecutor  # noqa: E402
-from dataclasses import asdict, dataclass  # noqa: E402
-from typing import Any  # noqa: E402
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
-import numpy as np  # noqa: E402
-import onnxruntime as ort  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+import numpy as np
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks._common import write  # noqa: E402
-from edgeplm.cli._output import console, table  # noqa: E402
-from edgeplm_runtime.machine import cores_usable  # noqa: E402
+from benchmarks._common import write
+from edgeplm.cli._output import console, table
+from edgeplm_runtime.machine import cores_usable
 
 
 SHAPES = ((128, 384, 1536), (128, 1536, 384), (512, 768, 3072), (1024, 1024, 1024), (2048, 1024, 1024))  # m, k, n
@@ -81,7 +81,7 @@ def _products(shape: tuple[int, int, int], kind: Any, threads: int, seconds: flo
 
 def _read(megabytes: int, threads: int, seconds: float) -> float:
     parts = np.array_split(np.ones(megabytes * 2**18, dtype=np.float32), threads)
-    return megabytes * 2**20 / _together([lambda part=part: np.dot(part, part) for part in parts], seconds) / 1e9
+    return megabytes * 2**20 / _together([partial(np.max, part) for part in parts], seconds) / 1e9
 
 
 def _copy(threads: int, seconds: float) -> float:
@@ -89,11 +89,11 @@ def _copy(threads: int, seconds: float) -> float:
     megabytes = max(READ_MB)
     source = np.array_split(np.ones(megabytes * 2**18, dtype=np.float32), threads)
     target = [np.empty_like(part) for part in source]
-    jobs = [lambda a=a, b=b: np.copyto(b, a) for a, b in zip(source, target, strict=True)]
+    jobs = [partial(np.copyto, b, a) for a, b in zip(source, target, strict=True)]
     return 2 * megabytes * 2**20 / _together(jobs, seconds) / 1e9
 
 
-def _together(jobs: list[Callable[[], Any]], seconds: float) -> float:
+def _together(jobs: Sequence[Callable[[], Any]], seconds: float) -> float:
     with ThreadPoolExecutor(len(jobs)) as pool:
         return _best(lambda: [one.result() for one in [pool.submit(job) for job in jobs]], seconds)
 

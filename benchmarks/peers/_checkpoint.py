@@ -20,7 +20,7 @@ class Encoder(torch.nn.Module):
         self.model, self.output = auto.from_pretrained(source, attn_implementation=attention), output
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """Ids, mask and type ids (rows, tokens) int64 → hidden states (rows, tokens, hidden) or logits (rows, labels)."""
+        """Ids, mask, type ids (rows, tokens) int64 → hidden states (rows, tokens, hidden) or logits (rows, labels)."""
         return self.model(**dict(zip(NAMES, tensors, strict=True)), return_dict=True)[self.output]
 
 

@@ -22,7 +22,7 @@ def prepare(job: Job) -> None:
 
 def opened(job: Job) -> Opened:
     """The encoder; rows are given with their lengths, as it wants them. Its type ids are 0 when left out."""
-    import ctranslate2
+    import ctranslate2  # type: ignore[import-not-found]
 
     folder = job.path("model")
     encoder = ctranslate2.Encoder(

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers._protocol import NAMES, Arrays, Call, Job, Opened, speak
 
 
-# What each kind reads, and how it is compiled. Without the precision hint OpenVINO computes in bf16 on CPUs that have it.
+# What each kind reads, and how it is compiled. Without the precision hint, CPUs that have bf16 use it.
 KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "latency": ("float", {}),
     "latency-from-onnx": ("onnx", {}),

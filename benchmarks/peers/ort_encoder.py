@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import
 
-from collections.abc import Callable, Iterator  # noqa: E402  # the switch has to be set before the import
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
-from benchmarks.peers._protocol import Arrays, Call, Job, Opened, speak  # noqa: E402
+from benchmarks.peers._protocol import Arrays, Call, Job, Opened, speak
 
 
 EXPORTS = ("torchscript-eager", "torchscript-sdpa", "dynamo-sdpa")
@@ -95,11 +95,11 @@ def _static(job: Job, target: Path) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Passages(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
+    class Passages(CalibrationDataReader):
         def __init__(self) -> None:
             self.rows: Iterator[Arrays] = iter(job.passages())
 
-        def get_next(self) -> Arrays | None:
+        def get_next(self) -> Any:
             return next(self.rows, None)
 
     ready = job.path("preprocessed.onnx")

@@ -31,7 +31,7 @@ ENVIRONMENTS: dict[str, Sequence[Sequence[str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What a candidate is: its name in the tables, its module and kind, its environment (None: this one).
+    """What a candidate is: its name in the tables (no comma: `--only` has one between names), its module and kind, its environment (None: this one).
 
     `precision` is what its matrix products run in, and so which peak of the machine is its limit. `few_shapes`:
     each new shape is compiled, so it is given the padded form of the passages only.
@@ -54,31 +54,31 @@ PEERS = (
     Row(name="OpenVINO throughput", module="openvino_encoder", kind="throughput", environment="openvino"),
     Row(name="OpenVINO NNCF PTQ", module="openvino_encoder", kind="ptq", precision="int8", environment="openvino"),
     Row(
-        name="OpenVINO int8 weights, asym",
+        name="OpenVINO int8 weights asym",
         module="openvino_encoder",
         kind="int8-weights-asym",
         precision="int8",
         environment="openvino",
     ),
     Row(
-        name="OpenVINO int8 weights, sym",
+        name="OpenVINO int8 weights sym",
         module="openvino_encoder",
         kind="int8-weights-sym",
         precision="int8",
         environment="openvino",
     ),
-    Row(name="ONNX Runtime, fused", module="ort_encoder", kind="fused"),
+    Row(name="ONNX Runtime fused", module="ort_encoder", kind="fused"),
     Row(
-        name="ONNX Runtime quantize_dynamic, per channel",
+        name="ONNX Runtime quantize_dynamic per channel",
         module="ort_encoder",
         kind="dynamic-per-channel",
         precision="int8",
     ),
     Row(name="Optimum O3", module="optimum_encoder", kind="O3", environment="optimum"),
     Row(name="torch.compile", module="torch_encoder", kind="compile", few_shapes=True),
-    Row(name="ONNX Runtime, TorchScript eager", module="ort_encoder", kind="torchscript-eager"),
-    Row(name="ONNX Runtime, TorchScript sdpa", module="ort_encoder", kind="torchscript-sdpa"),
-    Row(name="ONNX Runtime, dynamo sdpa", module="ort_encoder", kind="dynamo-sdpa"),
+    Row(name="ONNX Runtime TorchScript eager", module="ort_encoder", kind="torchscript-eager"),
+    Row(name="ONNX Runtime TorchScript sdpa", module="ort_encoder", kind="torchscript-sdpa"),
+    Row(name="ONNX Runtime dynamo sdpa", module="ort_encoder", kind="dynamo-sdpa"),
     Row(name="Optimum O2", module="optimum_encoder", kind="O2", environment="optimum"),
     Row(
         name="Optimum avx512_vnni dynamic",
@@ -87,13 +87,11 @@ PEERS = (
         precision="int8",
         environment="optimum",
     ),
-    Row(
-        name="OpenVINO latency, from ONNX", module="openvino_encoder", kind="latency-from-onnx", environment="openvino"
-    ),
+    Row(name="OpenVINO latency from ONNX", module="openvino_encoder", kind="latency-from-onnx", environment="openvino"),
     Row(name="OpenVINO bf16", module="openvino_encoder", kind="bf16", precision="bf16", environment="openvino"),
     Row(name="OpenVINO plugin on ONNX Runtime", module="openvino_ep_encoder", kind="f32", environment="openvino-ep"),
-    Row(name="ONNX Runtime quantize_dynamic, default", module="ort_encoder", kind="dynamic", precision="int8"),
-    Row(name="ONNX Runtime static QDQ, per channel", module="ort_encoder", kind="static-qdq", precision="int8"),
+    Row(name="ONNX Runtime quantize_dynamic default", module="ort_encoder", kind="dynamic", precision="int8"),
+    Row(name="ONNX Runtime static QDQ per channel", module="ort_encoder", kind="static-qdq", precision="int8"),
     Row(name="ONNX Runtime MatMulNBits 8 bit", module="ort_encoder", kind="matmulnbits-8", precision="int8"),
     Row(name="CTranslate2", module="ctranslate2_encoder", kind="float32", environment="ctranslate2"),
     Row(

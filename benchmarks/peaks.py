@@ -1,4 +1,4 @@
-"""How fast can this machine compute and read at all: GFLOP/s in float32, GOP/s in int8, GB/s of memory?
+"""How fast can this machine compute and read at all: GFLOP/s in float32 and bfloat16, GOP/s in int8, GB/s of memory?
 
 Each with as many threads as the other benchmarks use, at the best of a few shapes. The limits in precisions.py, the
 least time that a model could take, come from these.
@@ -37,9 +37,20 @@ class Peaks:
     """The best that was measured. `read_gb_s` by the size of what is read again and again, in MB."""
 
     f32_gflop_s: float
+    bf16_gflop_s: float
     int8_gop_s: float
     read_gb_s: dict[int, float]
     copy_gb_s: float
+
+    def or_better(self, other: Peaks) -> Peaks:
+        """The better of two measurements, figure by figure."""
+        return Peaks(
+            f32_gflop_s=max(self.f32_gflop_s, other.f32_gflop_s),
+            bf16_gflop_s=max(self.bf16_gflop_s, other.bf16_gflop_s),
+            int8_gop_s=max(self.int8_gop_s, other.int8_gop_s),
+            read_gb_s={size: max(rate, other.read_gb_s[size]) for size, rate in self.read_gb_s.items()},
+            copy_gb_s=max(self.copy_gb_s, other.copy_gb_s),
+        )
 
     def read_seconds(self, size_bytes: float) -> float:
         """The least time to read so many bytes once, at the rate measured for the nearest size not below."""
@@ -48,9 +59,10 @@ class Peaks:
 
 
 def measure(threads: int, seconds: float = SECONDS) -> Peaks:
-    """Measure all of them; about 14 × seconds."""
+    """Measure all of them; about 20 × seconds."""
     return Peaks(
         f32_gflop_s=max(_products(shape, np.float32, threads, seconds) for shape in SHAPES),
+        bf16_gflop_s=max(_bf16(shape, threads, seconds) for shape in SHAPES),
         int8_gop_s=max(_products(shape, np.int8, threads, seconds) for shape in SHAPES),
         read_gb_s={size: _read(size, threads, seconds) for size in READ_MB},
         copy_gb_s=_copy(threads, seconds),
@@ -79,6 +91,17 @@ def _products(shape: tuple[int, int, int], kind: Any, threads: int, seconds: flo
     return 2 * m * k * n / _best(lambda: session.run(None, {"x": left}), seconds) / 1e9
 
 
+def _bf16(shape: tuple[int, int, int], threads: int, seconds: float) -> float:
+    """10⁹ operations a second of torch's bfloat16 product: ONNX Runtime has none on the CPU."""
+    import torch
+
+    torch.set_num_threads(threads)
+    m, k, n = shape
+    left, weights = torch.ones(m, k, dtype=torch.bfloat16), torch.ones(n, k, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        return 2 * m * k * n / _best(lambda: torch.nn.functional.linear(left, weights), seconds) / 1e9
+
+
 def _read(megabytes: int, threads: int, seconds: float) -> float:
     parts = np.array_split(np.ones(megabytes * 2**18, dtype=np.float32), threads)
     return megabytes * 2**20 / _together([partial(np.max, part) for part in parts], seconds) / 1e9
@@ -100,6 +123,7 @@ def _together(jobs: Sequence[Callable[[], Any]], seconds: float) -> float:
 
 def _best(call: Callable[[], Any], seconds: float) -> float:
     """Seconds of the fastest call: a limit is what can be reached."""
+    call()  # touches its memory
     best, end = float("inf"), time.perf_counter() + seconds
     while (start := time.perf_counter()) < end:
         call()
@@ -112,6 +136,7 @@ def main() -> None:
     peaks = measure(cores_usable())
     made = table(f"peaks of this machine, {cores_usable()} threads", "", "")
     made.add_row("float32 products", f"{peaks.f32_gflop_s:.0f} GFLOP/s")
+    made.add_row("bfloat16 products", f"{peaks.bf16_gflop_s:.0f} GFLOP/s")
     made.add_row("int8 products, u8 × s8", f"{peaks.int8_gop_s:.0f} GOP/s")
     for megabytes, rate in peaks.read_gb_s.items():
         made.add_row(f"reading {megabytes} MB", f"{rate:.0f} GB/s")

@@ -55,10 +55,11 @@ def test_logits_agree_where_the_largest_is_the_same() -> None:
 def test_limits_are_those_of_the_model_card() -> None:
     minilm = Work(layers=6, hidden=384, intermediate=1536)
     assert minilm.weights == 10_616_832  # all-MiniLM-L6's 22.7 million less its embedding tables
-    peaks = Peaks(f32_gflop_s=320, int8_gop_s=1300, read_gb_s={40: 57.0}, copy_gb_s=30)
+    peaks = Peaks(f32_gflop_s=320, bf16_gflop_s=400, int8_gop_s=1300, read_gb_s={40: 57.0}, copy_gb_s=30)
     found = _limits(minilm, (1, 128), peaks)
     assert found["f32"] == pytest.approx(8.96, abs=0.01)
     assert found["int8"] == pytest.approx(2.2, abs=0.01)
+    assert peaks.or_better(replace(peaks, int8_gop_s=1400)).int8_gop_s == 1400
     small = replace(peaks, read_gb_s={40: 1.0})
     assert _limits(minilm, (1, 16), small)["f32"] == pytest.approx(42.5, abs=0.1)  # reading the weights takes longer
 
@@ -91,6 +92,7 @@ def test_names_of_candidates_are_unique_and_torch_is_the_base() -> None:
     names = [row.name for row in PEERS]
     assert len(set(names)) == len(names)
     assert names[0] == BASE
+    assert not any("," in name for name in names)  # --only
     peers = Path(_candidates.__file__).parent / "peers"
     assert all((peers / f"{row.module}.py").is_file() for row in PEERS)
 

@@ -31,10 +31,11 @@ ENVIRONMENTS: dict[str, Sequence[Sequence[str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What a candidate is: its name in the tables (no comma: `--only` has one between names), its module and kind, its environment (None: this one).
+    """What a candidate is: its name in the tables, its module and kind, its environment (None: this one).
 
-    `precision` is what its matrix products run in, and so which peak of the machine is its limit. `few_shapes`:
-    each new shape is compiled, so it is given the padded form of the passages only.
+    No name has a comma: `--only` has one between words. `precision` is what its matrix products run in, and so which
+    peak of the machine is its limit. `few_shapes`: each new shape is compiled, so it is given the padded form of the
+    passages only.
     """
 
     name: str

@@ -34,10 +34,10 @@ def prepare(job: Job) -> None:
     import openvino as ov  # type: ignore[import-not-found]
 
     if form == "onnx":
-        ov.save_model(ov.Core().read_model(_export(job)), str(target), compress_to_fp16=False)
+        _save(ov.Core().read_model(_export(job)), target)
         return
     if not base.is_file():
-        ov.save_model(_converted(job), str(base), compress_to_fp16=False)
+        _save(_converted(job), base)
     if form == "float":
         return
     import nncf  # type: ignore[import-not-found]
@@ -50,7 +50,7 @@ def prepare(job: Job) -> None:
     else:
         mode = nncf.CompressWeightsMode.INT8_ASYM if form.endswith("-asym") else nncf.CompressWeightsMode.INT8_SYM
         model = nncf.compress_weights(model, mode=mode)
-    ov.save_model(model, str(target), compress_to_fp16=False)
+    _save(model, target)
 
 
 def opened(job: Job) -> Opened:
@@ -102,6 +102,17 @@ def _streams(compiled: Any, many: int) -> Call:
 
 def _inputs(compiled: Any) -> list[str]:
     return [next(name for name in NAMES if name in port.get_names()) for port in compiled.inputs]
+
+
+def _save(model: Any, target: Path) -> None:
+    """Both files, whole or not at all."""
+    import openvino as ov
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"part-{target.name}")
+    ov.save_model(model, str(part), compress_to_fp16=False)
+    part.with_suffix(".bin").rename(target.with_suffix(".bin"))
+    part.rename(target)
 
 
 def _export(job: Job) -> str:

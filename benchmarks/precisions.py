@@ -92,6 +92,8 @@ def main() -> None:
         sys.exit(f"{BASE} cannot run, and the others are compared with it: {base.absent}")
     for batch, length in cells:
         _take_turns(found, folder, (batch, length), asked.turns)
+        if base.absent:
+            sys.exit(f"{BASE} is what the others are compared with: {base.absent}")
     for one in found:
         if one.candidate:
             one.candidate.close()

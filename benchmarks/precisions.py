@@ -169,7 +169,8 @@ def _make_bert_base(folder: Path) -> None:
         initializer_range=0.005,  # make_toy multiplies by 4: that is BERT's own
     )
     path = folder / "tokenizer_config.json"
-    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), "model_max_length": 512}))
+    # No longer than the cells: the parity gate of its bundle goes up to this length.
+    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), "model_max_length": MAX_TOKENS}))
 
 
 def _ours(bundle: Path) -> list[Row]:

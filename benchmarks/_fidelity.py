@@ -28,10 +28,14 @@ class Fidelity:
     agreement: float | None = None
 
     @property
+    def cosine_of_interest(self) -> float:
+        """The smallest of a passage; of all logits as one vector, since a row of two has ±1 or one of no use."""
+        return self.cosine_min if self.agreement is None else self.cosine_mean
+
+    @property
     def grade(self) -> Class:
         """The best class whose limits these figures keep."""
         if self.agreement is not None:
-            # A row of two logits has a cosine of nearly ±1, or none of use: all rows are one vector instead.
             if self.cosine_mean >= MEAN_COSINE["exact"] and self.agreement == 1:
                 return "exact"
             if self.cosine_mean >= MEAN_COSINE["high"] and self.agreement == 1:

@@ -374,7 +374,7 @@ def _document(one: Measured, base: Measured, names: list[str]) -> dict[str, Any]
         row |= {
             **asdict(one.fidelity),
             "batched": asdict(one.batched),
-            "drift": {"max_abs": one.drift.max_abs, "cosine_min": one.drift.cosine_min},
+            "drift": {"max_abs": one.drift.max_abs, "cosine": one.drift.cosine_of_interest},
         }
     row["cells"] = {
         name: {
@@ -410,7 +410,7 @@ def _print_rows(model: str, found: list[Measured], base: Measured, names: list[s
         near = f"{one.fidelity.cosine_mean:.5f} / {one.fidelity.cosine_min:.5f}"
         if one.fidelity.agreement is not None:
             near += f", {one.fidelity.agreement:.3f}"
-        drift = f"{one.drift.max_abs:.1e}, {one.drift.cosine_min:.5f}"
+        drift = f"{one.drift.max_abs:.1e}, {one.drift.cosine_of_interest:.5f}"
         made.add_row(one.row.name, *cells, one.grade, near, drift, f"{one.size_bytes / 1e6:.0f}")
     console().print(made)
 

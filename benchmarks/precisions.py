@@ -40,6 +40,7 @@ CELLS = ((1, 16), (1, 128), (8, 32), (32, 128))
 PASSAGES = 64
 CALIBRATION = 128
 MAX_TOKENS = 128
+FEW_PASSAGES = 32  # of a random checkpoint, whose fidelity says little
 BATCH = 32  # of the padded form of the passages
 PAUSE_SECONDS = 0.1  # before each burst: the threads of the candidate before have then gone to sleep
 BURST, UNCOUNTED = 12, 4
@@ -77,7 +78,7 @@ def main() -> None:
     folder = WORK / "precisions" / asked.model
     folder.mkdir(parents=True, exist_ok=True)
     cells = [_cell(text) for text in asked.cells.split(",")]
-    passages = _files(source, folder, cells)
+    passages = _files(source, folder, cells, FEW_PASSAGES if asked.model.endswith("-random") else PASSAGES)
     peaks = measure(threads)
     found = [Measured(row=row) for row in (*_ours(bundle), *PEERS) if _wanted(row, asked.only)]
     base = next(one for one in found if one.row.name == BASE)
@@ -107,7 +108,7 @@ def main() -> None:
         f"precisions-{asked.model}" + ("-smoke" if asked.smoke else ""),
         {
             "turns": asked.turns,
-            "passages": PASSAGES,
+            "passages": len(passages),
             "environments": ENVIRONMENTS,
             "peaks": asdict(peaks),
             "limits_ms": limits,
@@ -199,20 +200,20 @@ def _job(row: Row, *, bundle: Path, source: Path, folder: Path, logits: bool, th
     )
 
 
-def _files(source: Path, folder: Path, cells: list[Cell]) -> list[Arrays]:
+def _files(source: Path, folder: Path, cells: list[Cell], count: int) -> list[Arrays]:
     """Write the inputs that the candidates are fed from; give the passages, one by one, without padding."""
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()
-    passages = [feeds_of(np.array([e.ids])) for e in tokenizer.encode_batch(_texts("valid", PASSAGES))]
+    passages = [feeds_of(np.array([e.ids])) for e in tokenizer.encode_batch(_texts("valid", count))]
     calibration = [feeds_of(np.array([e.ids])) for e in tokenizer.encode_batch(_texts("test", CALIBRATION))]
     _store(folder / "calibration.npz", _padded(calibration))
     for position, feeds in enumerate(passages):
         _store(folder / f"passage-{position}.npz", feeds)
         _store(folder / f"alone-{position}.npz", _padded([feeds]))
-    for position in range(0, PASSAGES, BATCH):
+    for position in range(0, count, BATCH):
         _store(folder / f"batch-{position}.npz", _padded(passages[position : position + BATCH]))
     for cell in cells:
         _store(folder / f"cell-{cell[0]}x{cell[1]}.npz", feeds_of(_real_ids(calibration, cell)))
@@ -275,7 +276,7 @@ def _answers(candidate: Candidate, folder: Path, passages: list[Arrays]) -> tupl
         output = _answer(candidate, folder, f"{name}-{position}")
         mask = _padded([feeds])["attention_mask"] if candidate.row.few_shapes else feeds["attention_mask"]
         alone.append(pooled(output, mask))
-    for position in range(0, PASSAGES, BATCH):
+    for position in range(0, len(passages), BATCH):
         mask = _padded(passages[position : position + BATCH])["attention_mask"]
         batched.append(pooled(_answer(candidate, folder, f"batch-{position}"), mask))
     return np.concatenate(alone), np.concatenate(batched)

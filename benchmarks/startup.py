@@ -42,7 +42,7 @@ def main() -> None:
             "--skip-hashes",
         ],
         "bare script, same stored graph": [device, own / "bare_start.py", bundle],
-        "fastembed": [fastembed, own / "fastembed_start.py", plain_onnx(MODEL)],
+        "fastembed": [fastembed, own / "fastembed_run.py", plain_onnx(MODEL)],
         "sentence-transformers torch": [sys.executable, own / "sentence_transformers_start.py", checkpoint],
     }
     seconds: dict[str, list[float]] = {name: [] for name in candidates}

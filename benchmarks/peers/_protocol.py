@@ -1,0 +1,118 @@
+"""How the parent of benchmarks/precisions.py and a candidate's process speak: lines on stdin, JSON lines on stdout.
+
+A candidate is a module of this folder with `prepare(job)`, which writes its files into `job.folder` once, and
+`opened(job)`, which gives what is called. It is started as `python -m benchmarks.peers.NAME prepare|serve JOB.json`
+by the Python of its own environment, and needs numpy beside what it measures. In `serve` the parent sends
+
+    feed PATH     an .npz of input_ids, attention_mask, token_type_ids, (rows, tokens) int64  → "ok"
+    run COUNT     call so often, one right after the other                                   → milliseconds of each
+    answer PATH   call once, store the output as .npy                                        → "ok"
+
+and closes stdin at the end. What cannot run here answers {"absent": reason} and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+NAMES = ("input_ids", "attention_mask", "token_type_ids")
+Arrays = dict[str, NDArray[np.int64]]
+Call = Callable[[Arrays], NDArray[Any]]
+
+
+class Absent(Exception):
+    """This candidate cannot be had here; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a candidate is asked to be. `kind` is its module's own word; `output` last_hidden_state or logits."""
+
+    kind: str
+    source: str  # the checkpoint's folder; a bundle's for our own
+    folder: str  # the candidate's own, kept between runs
+    exports: str  # plain ONNX exports, shared by those that start from one
+    calibration: str  # .npz: input_ids and attention_mask of the passages that static schemes may look at
+    output: str
+    threads: int
+
+    def path(self, name: str) -> Path:
+        """A file of the candidate's own folder."""
+        return Path(self.folder) / name
+
+    def passages(self) -> list[Arrays]:
+        """The calibration passages one by one, without padding."""
+        with np.load(self.calibration) as stored:
+            rows = list(zip(stored["input_ids"], stored["attention_mask"].sum(axis=1), strict=True))
+        return [feeds_of(ids[None, :length]) for ids, length in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A candidate that is ready: what to call, and the files that a user would have to carry."""
+
+    call: Call
+    files: tuple[Path, ...]
+
+
+def feeds_of(ids: NDArray[np.int64]) -> Arrays:
+    """Inputs for ids (rows, tokens) that are all real."""
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def speak(prepare: Callable[[Job], None], opened: Callable[[Job], Opened]) -> None:
+    """The main function of a candidate's module."""
+    warnings.simplefilter("ignore")
+    # Libraries print to stdout: what they print goes to stderr, the answers to what stdout was.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+
+    def say(answer: Any) -> None:
+        answers.write(json.dumps(answer) + "\n")
+
+    job = Job(**json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
+    try:
+        if sys.argv[1] == "prepare":
+            Path(job.folder).mkdir(parents=True, exist_ok=True)
+            prepare(job)
+            say("ok")
+        else:
+            ready = opened(job)
+            say({"size_bytes": sum(path.stat().st_size for path in ready.files)})
+            _serve(ready.call, say)
+    except Exception as error:
+        words = str(error) if isinstance(error, Absent) else f"{type(error).__name__}: {error}"
+        say({"absent": " ".join(words.split())[:300]})
+        raise SystemExit(f"{words}") from error
+
+
+def _serve(call: Call, say: Callable[[Any], None]) -> None:
+    feeds: Arrays = {}
+    for line in sys.stdin:
+        word, _, rest = line.strip().partition(" ")
+        if word == "feed":
+            with np.load(rest) as stored:
+                feeds = {name: stored[name] for name in NAMES}
+            say("ok")
+        elif word == "run":
+            samples = []
+            for _ in range(int(rest)):
+                start = time.perf_counter()
+                call(feeds)
+                samples.append((time.perf_counter() - start) * 1e3)
+            say(samples)
+        else:
+            np.save(rest, np.asarray(call(feeds), dtype=np.float32))
+            say("ok")

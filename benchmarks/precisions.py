@@ -1,0 +1,451 @@
+"""Which precision of which tool is fastest at which fidelity: every peer and every variant of our bundle in one run.
+
+Each candidate is a process of its own environment with 2 threads (or the cores that may be used); all of them live at
+once, one works at a time. Token ids in, last hidden state or logits out. A turn asks each of them, in an order that
+changes, for a burst of calls whose first ones are not counted: those wake the threads up. Fidelity is measured against
+torch's float32 answers on 64 real passages; what is fast is compared only with what is as faithful.
+
+    python -m benchmarks.precisions --model all-minilm-l6-v2 --bundle BUNDLE --turns 15
+    python -m benchmarks.precisions --smoke --only "int8 weights"
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Candidate, Gone, Row
+from benchmarks._common import WORK, assets, bundle_of, ratio, write
+from benchmarks._fidelity import CLASSES, Class, Fidelity, Work, compared, pooled
+from benchmarks.peaks import Peaks, measure
+from benchmarks.peers._protocol import Arrays, Job, feeds_of
+from edgeplm.cli._output import console, table
+from edgeplm_runtime.bundle.reader import open_bundle
+from edgeplm_runtime.machine import cores_usable
+
+
+MODELS = ("all-minilm-l6-v2", "minilm-l6-sst2", "bert-base-random")
+CELLS = ((1, 16), (1, 128), (8, 32), (32, 128))
+PASSAGES = 64
+CALIBRATION = 128
+MAX_TOKENS = 128
+FEW_PASSAGES = 32  # of a random checkpoint, whose fidelity says little
+BATCH = 32  # of the padded form of the passages
+PAUSE_SECONDS = 0.1  # before each burst: the threads of the candidate before have then gone to sleep
+BURST, UNCOUNTED = 12, 4
+LONG_TOKENS, LONG_BURST, LONG_UNCOUNTED = 1000, 3, 1  # cells whose calls take a large part of a second
+
+Cell = tuple[int, int]
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """What became of a row: its fidelity and its samples by cell, in ms, one a turn; or why it is absent."""
+
+    row: Row
+    candidate: Candidate | None = None
+    absent: str | None = None
+    size_bytes: int | None = None
+    fidelity: Fidelity | None = None
+    batched: Fidelity | None = None
+    drift: Fidelity | None = None
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def grade(self) -> Class:
+        """Its class of fidelity."""
+        return self.fidelity.grade if self.fidelity else "none"
+
+
+def main() -> None:
+    """Measure one model; print the tables, write one JSON."""
+    asked = _arguments()
+    warnings.simplefilter("ignore")
+    threads = cores_usable()
+    source, work = _checkpoint(asked.model)
+    bundle = Path(asked.bundle) if asked.bundle else bundle_of(asked.model, source=source)
+    folder = WORK / "precisions" / asked.model
+    folder.mkdir(parents=True, exist_ok=True)
+    cells = [_cell(text) for text in asked.cells.split(",")]
+    passages = _files(source, folder, cells, FEW_PASSAGES if asked.model.endswith("-random") else PASSAGES)
+    peaks = measure(threads)
+    found = [Measured(row=row) for row in (*_ours(bundle), *PEERS) if _wanted(row, asked.only)]
+    base = next(one for one in found if one.row.name == BASE)
+    found.sort(key=lambda one: one is not base)  # first: the others' fidelity is measured against its answers
+    logits = asked.model == "minilm-l6-sst2"
+    for one in found:
+        made = _job(one.row, bundle=bundle, source=source, folder=folder, logits=logits, threads=threads)
+        _start(one, made, folder, passages, base, logits)
+        if one.absent:
+            print(f"{one.row.name}: absent: {one.absent}", file=sys.stderr)
+    if base.candidate is None:
+        sys.exit(f"{BASE} cannot run, and the others are compared with it: {base.absent}")
+    for batch, length in cells:
+        _take_turns(found, folder, (batch, length), asked.turns)
+        if base.absent:
+            sys.exit(f"{BASE} is what the others are compared with: {base.absent}")
+    for one in found:
+        if one.candidate:
+            one.candidate.close()
+    peaks = peaks.or_better(measure(threads))  # other work on the machine may have disturbed one of the two
+    names = [f"{batch}x{length}" for batch, length in cells]
+    limits = {name: _limits(work, cell, peaks) for name, cell in zip(names, cells, strict=True)}
+    _print_rows(asked.model, found, base, names)
+    verdicts = _verdicts(found, names, limits)
+    _print_verdicts(asked.model, verdicts, names)
+    write(
+        f"precisions-{asked.model}" + ("-smoke" if asked.smoke else ""),
+        {
+            "turns": asked.turns,
+            "passages": len(passages),
+            "environments": ENVIRONMENTS,
+            "peaks": asdict(peaks),
+            "limits_ms": limits,
+            "rows": [_document(one, base, names) for one in found],
+            "classes": verdicts,
+        },
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precisions", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", default=MODELS[0], choices=MODELS)
+    parser.add_argument("--bundle", help="its variants are the candidates of ours; default: fp32 and int8, exported")
+    parser.add_argument("--turns", type=int, help="default: 15, with --smoke 2")
+    parser.add_argument("--only", default="", help="candidates whose name holds one of these words, comma between them")
+    parser.add_argument("--cells", default=",".join(f"{b}x{n}" for b, n in CELLS), help="batch x tokens, comma between")
+    parser.add_argument("--smoke", action="store_true", help="few turns, and a result of another name")
+    asked = parser.parse_args()
+    asked.turns = asked.turns or (2 if asked.smoke else 15)
+    return asked
+
+
+def _cell(text: str) -> Cell:
+    batch, length = map(int, text.split("x"))
+    return batch, length
+
+
+def _wanted(row: Row, only: str) -> bool:
+    return row.name == BASE or any(word.strip().lower() in row.name.lower() for word in only.split(","))
+
+
+def _checkpoint(model: str) -> tuple[Path, Work]:
+    """The checkpoint's folder, and what its products are."""
+    folder = assets() / "models" / model
+    if model == "bert-base-random":
+        folder = WORK / "toys" / model
+        if not (folder / "config.json").is_file():
+            _make_bert_base(folder)
+    config = msgspec.json.decode((folder / "config.json").read_bytes())
+    return folder, Work(
+        layers=config["num_hidden_layers"], hidden=config["hidden_size"], intermediate=config["intermediate_size"]
+    )
+
+
+def _make_bert_base(folder: Path) -> None:
+    """BERT-base's shape with random weights: for speed only."""
+    from safetensors.torch import load_file, save_file
+
+    from edgeplm_export.toys import make_toy
+
+    make_toy(
+        folder,
+        "bert",
+        head="Model",
+        vocab_size=30522,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=512,
+        initializer_range=0.005,  # make_toy multiplies by 4: that is BERT's own
+    )
+    # make_toy multiplies the norms too: attention is then all or nothing, and no int8 form of it passes the gate.
+    weights = load_file(folder / "model.safetensors")
+    for name, values in weights.items():
+        if name.endswith("LayerNorm.weight"):
+            values.fill_(1)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    path = folder / "tokenizer_config.json"
+    # No longer than the cells: the parity gate of its bundle goes up to this length.
+    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), "model_max_length": MAX_TOKENS}))
+
+
+def _ours(bundle: Path) -> list[Row]:
+    return [
+        Row(
+            name=f"EdgePLM {variant.name}",
+            module="edgeplm_encoder",
+            kind=variant.name,
+            precision="int8" if "int8" in variant.precision else "f32",
+            ours=True,
+        )
+        for variant in open_bundle(bundle).manifest.variants
+    ]
+
+
+def _job(row: Row, *, bundle: Path, source: Path, folder: Path, logits: bool, threads: int) -> Job:
+    name = "".join(c if c.isalnum() else "-" for c in row.name.lower())
+    return Job(
+        kind=row.kind,
+        source=str(bundle.resolve() if row.ours else source),
+        folder=str(folder / name),
+        exports=str(folder / "exports"),
+        calibration=str(folder / "calibration.npz"),
+        output="logits" if logits else "last_hidden_state",
+        threads=threads,
+    )
+
+
+def _files(source: Path, folder: Path, cells: list[Cell], count: int) -> list[Arrays]:
+    """Write the inputs that the candidates are fed from; give the passages, one by one, without padding."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.no_padding()
+    passages = [feeds_of(np.array([e.ids])) for e in tokenizer.encode_batch(_texts("valid", count))]
+    calibration = [feeds_of(np.array([e.ids])) for e in tokenizer.encode_batch(_texts("test", CALIBRATION))]
+    _store(folder / "calibration.npz", _padded(calibration))
+    for position, feeds in enumerate(passages):
+        _store(folder / f"passage-{position}.npz", feeds)
+        _store(folder / f"alone-{position}.npz", _padded([feeds]))
+    for position in range(0, count, BATCH):
+        _store(folder / f"batch-{position}.npz", _padded(passages[position : position + BATCH]))
+    for cell in cells:
+        _store(folder / f"cell-{cell[0]}x{cell[1]}.npz", feeds_of(_real_ids(calibration, cell)))
+    return passages
+
+
+def _store(path: Path, arrays: Arrays) -> None:
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def _texts(part: str, count: int) -> list[str]:
+    """Paragraphs of WikiText-2 in order, headings left out."""
+    lines = (assets() / "data" / "wikitext2" / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("= ")][:count]
+
+
+def _padded(rows: list[Arrays]) -> Arrays:
+    """Rows (1, tokens) as one batch (rows, MAX_TOKENS), padded on the right with 0."""
+    empty = np.zeros((len(rows), MAX_TOKENS), dtype=np.int64)
+    batch = {name: empty.copy() for name in rows[0]}
+    for position, row in enumerate(rows):
+        for name, values in row.items():
+            batch[name][position, : values.shape[1]] = values[0]
+    return batch
+
+
+def _real_ids(rows: list[Arrays], cell: Cell) -> NDArray[np.int64]:
+    """Ids (batch, length) cut from real text: what data-dependent kernels meet."""
+    stream = np.concatenate([row["input_ids"][0] for row in rows])
+    return np.resize(stream, cell).astype(np.int64)
+
+
+def _start(one: Measured, job: Job, folder: Path, passages: list[Arrays], base: Measured, logits: bool) -> None:
+    """Start the candidate and measure its fidelity; or note why it is absent."""
+    print(f"starting {one.row.name} …", file=sys.stderr)
+    try:
+        one.candidate = Candidate(one.row, job)
+        one.size_bytes = one.candidate.size_bytes
+        alone, batched = _answers(one.candidate, folder, passages)
+    except Gone as error:
+        one.absent = str(error)
+        if one.candidate:
+            one.candidate.close()
+        one.candidate = None
+        return
+    if one is base:
+        np.save(folder / "wanted.npy", alone)
+    wanted = np.load(folder / "wanted.npy")
+    one.fidelity = compared(alone, wanted, logits=logits)
+    one.batched = compared(batched, wanted, logits=logits)
+    one.drift = compared(batched, alone, logits=logits)
+
+
+def _answers(candidate: Candidate, folder: Path, passages: list[Arrays]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Vectors or logits (passages, n): each passage alone, and in a batch of 32 padded to 128 tokens."""
+    alone, batched = [], []
+    for position, feeds in enumerate(passages):
+        # A compiler of single shapes gets the passage padded to the length of a cell that it compiles anyway.
+        name = "alone" if candidate.row.few_shapes else "passage"
+        output = _answer(candidate, folder, f"{name}-{position}")
+        mask = _padded([feeds])["attention_mask"] if candidate.row.few_shapes else feeds["attention_mask"]
+        alone.append(pooled(output, mask))
+    for position in range(0, len(passages), BATCH):
+        mask = _padded(passages[position : position + BATCH])["attention_mask"]
+        batched.append(pooled(_answer(candidate, folder, f"batch-{position}"), mask))
+    return np.concatenate(alone), np.concatenate(batched)
+
+
+def _answer(candidate: Candidate, folder: Path, name: str) -> NDArray[np.float32]:
+    candidate.ask(f"feed {folder / f'{name}.npz'}")
+    candidate.ask(f"answer {folder / 'answer.npy'}")
+    output: NDArray[np.float32] = np.load(folder / "answer.npy")
+    return output
+
+
+def _take_turns(found: list[Measured], folder: Path, cell: Cell, turns: int) -> None:
+    """Fill in the samples of a cell; the first burst of each candidate is warm-up."""
+    name = f"{cell[0]}x{cell[1]}"
+    long = cell[0] * cell[1] >= LONG_TOKENS
+    burst, uncounted = (LONG_BURST, LONG_UNCOUNTED) if long else (BURST, UNCOUNTED)
+    order = list(found)
+    shuffle = random.Random(0)
+    for turn in range(turns + 1):
+        print(f"{name}: turn {turn} of {turns}", file=sys.stderr)
+        for one in order:
+            if one.candidate is None:
+                continue
+            try:
+                if turn == 0:
+                    one.candidate.ask(f"feed {folder / f'cell-{name}.npz'}")
+                time.sleep(PAUSE_SECONDS)
+                calls = one.candidate.ask(f"run {burst}")[uncounted:]
+            except Gone as error:
+                one.candidate, one.absent = None, f"it ended at {name}: {error}"
+                print(f"{one.row.name}: {one.absent}", file=sys.stderr)
+                continue
+            if turn:
+                one.samples.setdefault(name, []).append(statistics.median(calls))
+        shuffle.shuffle(order)
+
+
+def _limits(work: Work, cell: Cell, peaks: Peaks) -> dict[str, float]:
+    """The least ms of a cell by precision: its products at the peak, or its weights read once, whichever is longer."""
+    operations = work.operations(*cell)
+    return {
+        precision: max(operations / rate / 1e9, peaks.read_seconds(work.weights * size)) * 1e3
+        for precision, rate, size in (
+            ("f32", peaks.f32_gflop_s, 4),
+            ("bf16", peaks.bf16_gflop_s, 2),
+            ("int8", peaks.int8_gop_s, 1),
+        )
+    }
+
+
+def _verdicts(found: list[Measured], names: list[str], limits: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """For each class and cell: our fastest variant, the fastest peer, and how much faster ours is, turn by turn."""
+    verdicts: dict[str, Any] = {}
+    for position, grade in enumerate(CLASSES[:-1]):
+        faithful = [one for one in found if one.grade in CLASSES[: position + 1] and not one.absent]
+        ours = [one for one in faithful if one.row.ours]
+        peers = [one for one in faithful if not one.row.ours]
+        if not ours or not peers:
+            verdicts[grade] = {"missing": "a variant of ours" if not ours else "a peer"}
+            continue
+        cells = {name: _duel(ours, peers, name, limits[name]) for name in names}
+        singles = {
+            one.row.name: statistics.geometric_mean(
+                [_duel([one], peers, name, limits[name])["ratio"] for name in names]
+            )
+            for one in ours
+        }
+        verdicts[grade] = {
+            "cells": cells,
+            "geometric_mean": statistics.geometric_mean([cell["ratio"] for cell in cells.values()]),
+            "each_variant": singles,
+        }
+    return verdicts
+
+
+def _duel(ours: list[Measured], peers: list[Measured], name: str, limits: dict[str, float]) -> dict[str, Any]:
+    mine, theirs = (min(side, key=lambda one: statistics.median(one.samples[name])) for side in (ours, peers))
+    duel: dict[str, Any] = {"ratio": ratio(theirs.samples[name], mine.samples[name])}
+    for side, one in (("ours", mine), ("peer", theirs)):
+        ms = statistics.median(one.samples[name])
+        duel[side] = {"name": one.row.name, "ms": ms, "share_of_peak": limits[one.row.precision] / ms}
+    return duel
+
+
+def _document(one: Measured, base: Measured, names: list[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": one.row.name,
+        "kind": "ours" if one.row.ours else "peer",
+        "class": one.grade,
+        "precision": one.row.precision,
+        "absent": one.absent,
+        "size_bytes": one.size_bytes,
+    }
+    if one.fidelity and one.batched and one.drift:
+        row |= {
+            **asdict(one.fidelity),
+            "batched": asdict(one.batched),
+            "drift": {"max_abs": one.drift.max_abs, "cosine": one.drift.cosine_of_interest},
+        }
+    row["cells"] = {
+        name: {
+            "ms": statistics.median(one.samples[name]),
+            "ratio": ratio(base.samples[name], one.samples[name]),
+            "samples": one.samples[name],
+        }
+        for name in names
+        if len(one.samples.get(name, ())) == len(base.samples[name])
+    }
+    return row
+
+
+def _print_rows(model: str, found: list[Measured], base: Measured, names: list[str]) -> None:
+    logits = any(one.fidelity and one.fidelity.agreement is not None for one in found)
+    made = table(
+        f"{model}: median ms (× {BASE}), {cores_usable()} threads",
+        "candidate",
+        *names,
+        "class",
+        "cosine mean / min" + (", agreement" if logits else ""),
+        "drift: abs, cosine",
+        "MB",
+    )
+    for one in found:
+        if one.absent or not one.fidelity or not one.drift or not one.size_bytes:
+            made.add_row(one.row.name, *("" for _ in names), "absent", str(one.absent), "", "")
+            continue
+        cells = (
+            f"{statistics.median(one.samples[name]):.2f} (×{ratio(base.samples[name], one.samples[name]):.2f})"
+            for name in names
+        )
+        near = f"{one.fidelity.cosine_mean:.5f} / {one.fidelity.cosine_min:.5f}"
+        if one.fidelity.agreement is not None:
+            near += f", {one.fidelity.agreement:.3f}"
+        drift = f"{one.drift.max_abs:.1e}, {one.drift.cosine_of_interest:.5f}"
+        made.add_row(one.row.name, *cells, one.grade, near, drift, f"{one.size_bytes / 1e6:.0f}")
+    console().print(made)
+
+
+def _print_verdicts(model: str, verdicts: dict[str, Any], names: list[str]) -> None:
+    for grade, verdict in verdicts.items():
+        if "missing" in verdict:
+            console().print(f"{grade}: nothing to compare, {verdict['missing']} is missing")
+            continue
+        made = table(f"{model}, class {grade}", "cell", "ours", "ms", "peak", "best peer", "ms", "peak", "peer / ours")
+        for name in names:
+            duel = verdict["cells"][name]
+            sides = [
+                text
+                for side in (duel["ours"], duel["peer"])
+                for text in (side["name"], f"{side['ms']:.2f}", f"{side['share_of_peak']:.0%}")
+            ]
+            made.add_row(name, *sides, f"×{duel['ratio']:.2f}")
+        console().print(made)
+        single = max(verdict["each_variant"].items(), key=lambda pair: pair[1])
+        console().print(
+            f"geometric mean over the cells: ×{verdict['geometric_mean']:.2f}; with one variant for all of them, "
+            f"{single[0]}: ×{single[1]:.2f}",
+            markup=False,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -204,6 +204,9 @@ def _schemes(
             for setting in settings:
                 if setting not in SCHEMES[name].settings:
                     raise unknown(f"setting of {name}", setting, SCHEMES[name].settings)
+                if settings[setting] not in SCHEMES[name].settings[setting]:
+                    options = [str(option) for option in SCHEMES[name].settings[setting]]
+                    raise unknown(f"value of {setting}", str(settings[setting]), options)
     if settings and len(names) > 1:
         raise BadInput("settings belong to one scheme; name only one with --scheme.")
     if high and len(names) > 1:
@@ -259,7 +262,7 @@ def _try(work: _Work, scheme: Scheme, high: Sequence[str]) -> Attempt:
     wish = Wish(
         batches=work.batches,
         high=frozenset(high),
-        settings={**scheme.settings, **work.settings},
+        settings={**scheme.defaults, **work.settings},
         tell=work.tell,
     )
     asked = dict.fromkeys(high, "asked for")
@@ -365,15 +368,23 @@ def _weigh(work: _Work, attempts: Sequence[Attempt], *, auto: bool) -> None:
     rest = [variant for variant in work.manifest.variants if variant.name not in names]
     both = (*rest, *(work.variants[attempt.variant] for attempt in passed))
     write_manifest(work.folder, msgspec.structs.replace(work.manifest, variants=both))
-    times = measure(work.folder, [BASE, *names], work.tell)
+    older = [variant.name for variant in rest if variant.name != BASE]
+    times = measure(work.folder, [BASE, *older, *sorted(names)], work.tell)
     base = next(variant for variant in work.manifest.variants if variant.name == BASE)
     base_size = sum((work.folder / name).stat().st_size for name in base.files)
     points = [Point(name=BASE, size_bytes=base_size, milliseconds=_mean(times, BASE), loss=0.0)]
+    for variant in rest:
+        if variant.name != BASE:
+            work.tell(f"{variant.name}, which the bundle has: quality gate")
+            report = judge(work.folder, variant.name, work.evaluation, max_drop=work.max_drop)
+            size = sum((work.folder / name).stat().st_size for name in variant.files)
+            points.append(_point(report, variant.name, size, times))
     for attempt in attempts:
         if attempt.variant in names:
             attempt.milliseconds = times[attempt.variant]
             attempt.speedup = speedup(times, attempt.variant, BASE)
-            points.append(_point(attempt, times))
+            assert attempt.quality is not None
+            points.append(_point(attempt.quality, attempt.variant, attempt.size_bytes, times))
             if attempt.speedup < 1 + WORTH and attempt.size_bytes > base_size * (1 - WORTH):
                 words = f"neither faster (×{attempt.speedup:.2f}) nor smaller than fp32"
                 if auto:
@@ -383,10 +394,20 @@ def _weigh(work: _Work, attempts: Sequence[Attempt], *, auto: bool) -> None:
             elif attempt.speedup < 1:
                 attempt.notes.append(f"slower than fp32 here (×{attempt.speedup:.2f}); it is smaller")
     kept = frontier(points)
+    by_name = {point.name: point for point in points}
     if auto:
         for attempt in passed:
             if attempt.problem is None and attempt.variant not in kept:
                 attempt.problem = "another variant is better in size, latency and loss"
+    for attempt in passed:
+        mine = by_name[attempt.variant]
+        better = [
+            name
+            for name in older
+            if by_name[name].milliseconds < mine.milliseconds and by_name[name].size_bytes < mine.size_bytes
+        ]
+        if attempt.problem is None and better:
+            attempt.notes.append(f"{better[0]}, which the bundle has, is both faster and smaller")
     write_json(work.folder / FRONTIER, {"points": points, "frontier": kept, "times": times})
     title = f"{' '.join(work.manifest.checkpoint.name.split())}: size, latency and loss on {work.manifest.machine.cpu}"
     (work.folder / PICTURE).write_text(draw(points, kept, title=title), encoding="utf-8")
@@ -399,14 +420,13 @@ def _mean(times: Times, variant: str) -> float:
     return float(product ** (1 / len(times[variant])))
 
 
-def _point(attempt: Attempt, times: Times) -> Point:
-    assert attempt.quality is not None
+def _point(report: QualityReport, name: str, size_bytes: int, times: Times) -> Point:
     return Point(
-        name=attempt.variant,
-        size_bytes=attempt.size_bytes,
-        milliseconds=_mean(times, attempt.variant),
-        loss=_loss(attempt.quality.agreement),
-        quality=attempt.quality.after,
+        name=name,
+        size_bytes=size_bytes,
+        milliseconds=_mean(times, name),
+        loss=_loss(report.agreement),
+        quality=report.after,
     )
 
 

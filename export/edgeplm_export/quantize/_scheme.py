@@ -44,8 +44,8 @@ class Scheme:
 
     `name` is the word of the command line, `suffix` the hub's ending of the file name. `optimized` tells whether ONNX
     Runtime may store its optimized form: not where that would undo the precision. `calibrated` tells that `batches`
-    are needed, `settings` which settings it takes, with their defaults. `providers` are those that run the form.
-    `alone`: texts in one call would move each other, as a scale is found over all of them.
+    are needed, `settings` which settings it takes, each with what it may be, the default first. `providers` are those
+    that run the form. `alone`: texts in one call would move each other, as a scale is found over all of them.
     """
 
     name: str
@@ -55,5 +55,10 @@ class Scheme:
     optimized: bool
     calibrated: bool = False
     alone: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     providers: tuple[str, ...] = ("CPU",)
+
+    @property
+    def defaults(self) -> dict[str, str | int]:
+        """Every setting with its default."""
+        return {name: options[0] for name, options in self.settings.items()}

@@ -96,11 +96,11 @@ def entropy(summary: Summary) -> Range:
 
 
 RANGES: dict[str, Callable[[Summary], Range]] = {
+    "mse": mean_squared_error,
     "min-max": min_max,
     "moving-average": moving_average,
     "percentile": percentile,
     "entropy": entropy,
-    "mse": mean_squared_error,
 }
 
 

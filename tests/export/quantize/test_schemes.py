@@ -41,7 +41,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", SCHEMES)
 def test_a_scheme_is_near_float32(name: str, graph: Path, batches: Batches, tmp_path: Path) -> None:
     scheme = SCHEMES[name]
-    made = scheme.apply(graph, tmp_path / "made.onnx", Wish(batches=batches, settings=scheme.settings))
+    made = scheme.apply(graph, tmp_path / "made.onnx", Wish(batches=batches, settings=scheme.defaults))
     found = cosines(answers(graph, batches), answers(tmp_path / "made.onnx", batches))
     assert found.min() > FLOORS[scheme.precision]
     left = {path.name for path in tmp_path.iterdir()} - {"made.onnx", "made.onnx_data", "made.onnx.data"}
@@ -57,7 +57,7 @@ def test_a_scheme_is_near_float32(name: str, graph: Path, batches: Batches, tmp_
 def test_sites_that_are_to_stay_do(name: str, graph: Path, batches: Batches, tmp_path: Path) -> None:
     scheme = SCHEMES[name]
     every = frozenset(site_names(graph))
-    made = scheme.apply(graph, tmp_path / "made.onnx", Wish(batches=batches, high=every, settings=scheme.settings))
+    made = scheme.apply(graph, tmp_path / "made.onnx", Wish(batches=batches, high=every, settings=scheme.defaults))
     assert {made.sites[site] for site in every} == {"float32: kept high"}
     # Only the tables are left to differ.
     assert cosines(answers(graph, batches), answers(tmp_path / "made.onnx", batches)).min() > 0.9995
@@ -88,8 +88,8 @@ def test_a_conditioner_keeps_the_answers(name: str, graph: Path, batches: Batche
 @pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if scheme.calibrated])
 def test_a_calibrated_scheme_asks_for_data(name: str, graph: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--calibration"):
-        SCHEMES[name].apply(graph, tmp_path / "made.onnx", Wish(settings=SCHEMES[name].settings))
-    wish = Wish(batches=lambda: iter(()), settings=SCHEMES[name].settings)
+        SCHEMES[name].apply(graph, tmp_path / "made.onnx", Wish(settings=SCHEMES[name].defaults))
+    wish = Wish(batches=lambda: iter(()), settings=SCHEMES[name].defaults)
     with pytest.raises(BadInput, match="empty"):
         SCHEMES[name].apply(graph, tmp_path / "made.onnx", wish)
 
@@ -107,7 +107,7 @@ def test_an_activation_that_is_not_finite_is_named(graph: Path, batches: Batches
     save_graph(model, tmp_path / "spoiled.onnx")
     scheme = SCHEMES["int8-static"]
     with pytest.raises(GateFailed, match="NaN or infinite values at"):
-        scheme.apply(tmp_path / "spoiled.onnx", tmp_path / "made.onnx", Wish(batches=batches, settings=scheme.settings))
+        scheme.apply(tmp_path / "spoiled.onnx", tmp_path / "made.onnx", Wish(batches=batches, settings=scheme.defaults))
 
 
 def test_the_most_harmful_site_comes_first(graph: Path, batches: Batches, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_most_harmful_site_comes_first(graph: Path, batches: Batches, tmp_pa
     value.const_value = ir.tensor(spoiled)
     save_graph(model, tmp_path / "spoiled.onnx")
     scheme = SCHEMES["int8-dynamic"]
-    wish = Wish(batches=batches, settings=scheme.settings)
+    wish = Wish(batches=batches, settings=scheme.defaults)
     harms = measure_harm(scheme, tmp_path / "spoiled.onnx", tmp_path, wish, OUTPUT, batches)
     assert next(iter(harms)) == site.name
     assert set(harms) == set(site_names(tmp_path / "spoiled.onnx"))
@@ -138,7 +138,7 @@ def test_memory_of_a_wish_saves_the_second_pass(graph: Path, batches: Batches, t
         return batches()
 
     scheme = SCHEMES["int8-conditioned"]
-    wish = Wish(batches=counted, settings=scheme.settings)
+    wish = Wish(batches=counted, settings=scheme.defaults)
     scheme.apply(graph, tmp_path / "one.onnx", wish)
     first = passes
     scheme.apply(graph, tmp_path / "two.onnx", wish)

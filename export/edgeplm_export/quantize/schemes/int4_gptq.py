@@ -83,5 +83,5 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=False,
     calibrated=True,
-    settings={"block": 32},
+    settings={"block": (32, 64, 128, 16, 256)},
 )

@@ -18,5 +18,10 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
 
 
 SCHEME = Scheme(
-    name="int4-hqq", precision="int4", suffix="_q4_hqq", apply=_apply, optimized=False, settings={"block": 32}
+    name="int4-hqq",
+    precision="int4",
+    suffix="_q4_hqq",
+    apply=_apply,
+    optimized=False,
+    settings={"block": (32, 64, 128, 16, 256)},
 )

@@ -19,5 +19,10 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
 
 
 SCHEME = Scheme(
-    name="int4-kquant", precision="int4", suffix="_q4_kquant", apply=_apply, optimized=False, settings={"block": 32}
+    name="int4-kquant",
+    precision="int4",
+    suffix="_q4_kquant",
+    apply=_apply,
+    optimized=False,
+    settings={"block": (32,)},
 )

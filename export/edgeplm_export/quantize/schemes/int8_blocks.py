@@ -16,5 +16,10 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
 
 
 SCHEME = Scheme(
-    name="int8-blocks", precision="int8", suffix="_int8_blocks", apply=_apply, optimized=False, settings={"block": 128}
+    name="int8-blocks",
+    precision="int8",
+    suffix="_int8_blocks",
+    apply=_apply,
+    optimized=False,
+    settings={"block": (128, 64, 32, 16, 256)},
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
 from edgeplm_export.quantize.int8 import make_int8
+from edgeplm_export.quantize.ranges import RANGES
 
 
 CHOICE = ("plain", "outliers", "rotation")
@@ -26,6 +27,6 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=False,
     calibrated=True,
-    settings={"range": "mse"},
+    settings={"range": tuple(RANGES)},
     providers=("CPU", "OpenVINO", "TensorRT"),
 )

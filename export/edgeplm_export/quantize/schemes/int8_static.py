@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
 from edgeplm_export.quantize.int8 import make_int8
+from edgeplm_export.quantize.ranges import RANGES
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
@@ -22,5 +23,5 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=True,
     calibrated=True,
-    settings={"range": "mse"},
+    settings={"range": tuple(RANGES)},
 )

@@ -18,5 +18,5 @@ SCHEME = Scheme(
     suffix="_int8_weights",
     apply=_apply,
     optimized=False,
-    settings={"block": 128},
+    settings={"block": (128, 64, 32, 16, 256)},
 )

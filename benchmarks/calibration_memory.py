@@ -1,6 +1,6 @@
 """Does calibration stay in flat memory? Peak memory of `quantize` for 1,000 and for 100,000 texts.
 
-    python -m benchmarks.calibration_memory
+python -m benchmarks.calibration_memory
 """
 
 from __future__ import annotations

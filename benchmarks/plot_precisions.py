@@ -84,7 +84,9 @@ def _draw(rows: list[dict[str, Any]], model: str) -> None:
 
 def _quality(document: dict[str, Any]) -> None:
     print(f"\n### {document['model']}, judged on {document['evaluation']}\n")
-    print("| scheme | MB | × smaller | fp32 → variant | drop between | verdict | agreement | worst slice | drift | high |")
+    print(
+        "| scheme | MB | × smaller | fp32 → variant | drop between | verdict | agreement | worst slice | drift | high |"
+    )
     print("| --- |" + " --- |" * 9)
     for row in document["rows"]:
         quality, parity = row["quality"], row["parity"]

@@ -42,12 +42,14 @@ class Case:
     columns: dict[str, str] | None = None
 
 
-TREC = {"calibration": "trec6/train.tsv", "evaluation": "trec6/test.tsv"}
 CASES = (
     Case(model="minilm-l6-sst2", calibration="sst2/train.tsv", evaluation="sst2/test.tsv"),
     Case(model="all-minilm-l6-v2", calibration="stsb/en-train.tsv", evaluation="stsb/en-test.tsv"),
     Case(model="multilingual-e5-small-pruned", calibration="stsb/en-train.tsv", evaluation="xquad"),
-    *(Case(model=f"{family}-trec6", **TREC) for family in ("roberta", "distilbert", "electra", "deberta-v2", "xlnet")),
+    *(
+        Case(model=f"{family}-trec6", calibration="trec6/train.tsv", evaluation="trec6/test.tsv")
+        for family in ("roberta", "distilbert", "electra", "deberta-v2", "xlnet")
+    ),
 )
 
 

@@ -81,6 +81,8 @@ def _open(graph: Path, *, optimize: bool) -> ort.InferenceSession:
     levels = ort.GraphOptimizationLevel
     options = ort.SessionOptions()
     options.intra_op_num_threads = cores_usable()
+    # Many sessions live in this process: the waiting threads of one would take the cores from the next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, array_of, constant, insert, made, replace_up_to
+from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, bias_behind, constant, insert, made, replace_up_to
 from edgeplm_export.quantize.ranges import scale_and_zero_point
 from edgeplm_export.quantize.sites import Site
 from edgeplm_export.quantize.weights import per_column
@@ -72,7 +72,7 @@ def multiply(site: Site, rounded: Rounded) -> None:
         )
         replace_up_to(node, node.outputs[0], replacement)
         return
-    end, bias = _bias_behind(node)
+    end, bias = bias_behind(node)
     replacement = ir.node(
         "MatMulIntegerToFloat",
         [rounded.integers, weight, rounded.scale, weight_scales, rounded.zero_point, weight_zeros, bias],
@@ -147,15 +147,3 @@ def fits_qattention(node: ir.Node) -> bool:
     """Whether this Attention node can become a QAttention: no past, no attention bias, equal head sizes."""
     extra = [value for value in node.inputs[4:] if value is not None]
     return not extra and "qkv_hidden_sizes" not in node.attributes and len(node.outputs) == 1
-
-
-def _bias_behind(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
-    """The value that ends the product, and the bias (N,) that is added on the way there, if there is one."""
-    product = node.outputs[0]
-    uses = list(product.uses())
-    if len(uses) == 1 and uses[0].node.op_type == "Add" and uses[0].node.domain in ("", "ai.onnx"):
-        other = uses[0].node.inputs[1 - uses[0].idx]
-        value = array_of(other)
-        if value is not None and value.ndim == 1 and value.size > 1 and not product.is_graph_output():
-            return uses[0].node.outputs[0], other
-    return product, None

@@ -85,6 +85,18 @@ def replace_up_to(node: ir.Node, end: ir.Value, replacement: ir.Node) -> None:
     graph.remove([last] if last is node else [last, node], safe=True)
 
 
+def bias_behind(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
+    """The value that ends the product, and the bias (N,) that is added on the way there, if there is one."""
+    product = node.outputs[0]
+    uses = list(product.uses())
+    if len(uses) == 1 and uses[0].node.op_type == "Add" and uses[0].node.domain in ("", "ai.onnx"):
+        other = uses[0].node.inputs[1 - uses[0].idx]
+        value = array_of(other)
+        if value is not None and value.ndim == 1 and value.size > 1 and not product.is_graph_output():
+            return uses[0].node.outputs[0], other
+    return product, None
+
+
 def made(graph: ir.Graph, name: str) -> ir.Value | None:
     """The first output of the node that `insert` made under that name, if it did."""
     return next((node.outputs[0] for node in graph if node.name == f"{OWN}{name}"), None)

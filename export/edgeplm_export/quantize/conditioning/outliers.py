@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeplm_export.quantize.conditioning._conditioner import Conditioned, Conditioner
-from edgeplm_export.quantize.graph_edit import OWN, constant, insert
+from edgeplm_export.quantize.graph_edit import OWN, bias_behind, constant, insert
 from edgeplm_export.quantize.sites import Site
 
 
@@ -48,7 +48,7 @@ def _build(site: Site, chosen: NDArray[np.int64], kept: NDArray[np.float32], wei
     )
     (extra,) = insert(node, "MatMul", [few, constant(graph, f"{OWN}{name}:w", kept)], name=name)
     node.replace_input_with(1, constant(graph, f"{OWN}{name}:rest", weight))
-    product = node.outputs[0]
+    product, _ = bias_behind(node)  # behind the bias, so that the int8 product can take it in
     uses = [(use.node, use.idx) for use in product.uses()]
     after = uses[0][0]
     (whole,) = insert(after, "Add", [product, extra], name=f"{name}:sum")

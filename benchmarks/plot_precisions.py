@@ -60,21 +60,22 @@ def _draw(rows: list[dict[str, Any]], model: str) -> None:
 
     mpl.rcParams["svg.hashsalt"] = "edgeplm"
     shown = "1x128"
-    figure, axes = pyplot.subplots(figsize=(9, 6))
-    for row in rows:
-        if "cosine_mean" not in row or shown not in row["cells"]:
-            continue
+    figure, axes = pyplot.subplots(figsize=(11, 6))
+    drawn = [row for row in rows if "cosine_mean" in row and shown in row["cells"]]
+    lines = []
+    for number, row in enumerate(sorted(drawn, key=lambda row: -row["cells"][shown]["ratio"]), 1):
         ours = row["kind"] == "ours"
         at = (row["cells"][shown]["ratio"], max(1 - row["cosine_mean"], NEAREST))
         axes.scatter(*at, s=45, color="#1f6f8b" if ours else "#c08030", marker="o" if ours else "s", zorder=3)
-        axes.annotate(row["name"], at, xytext=(5, 4), textcoords="offset points", fontsize=7)
+        axes.annotate(str(number), at, xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7)
+        lines.append(f"{number}  {row['name']}, ×{at[0]:.2f}")
+    axes.text(1.02, 1.0, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=7)
     for bound in (1e-5, 1e-3, 5e-3):
         axes.axhline(bound, color="#999999", linewidth=0.6, linestyle=":")
     axes.set_yscale("log")
     axes.set_xlabel(f"times as fast as torch eager float32, {shown} tokens (2 threads)")
     axes.set_ylabel("1 - mean cosine to torch float32 (lower is nearer)")
     axes.set_title(f"{model}: circles are EdgePLM's variants, squares are peers", loc="left", fontsize=11)
-    axes.margins(x=0.15)
     axes.grid(True, alpha=0.25)
     figure.tight_layout()
     PLOTS.mkdir(exist_ok=True)

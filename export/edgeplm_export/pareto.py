@@ -51,21 +51,25 @@ def draw(points: Sequence[Point], kept: Sequence[str], *, title: str) -> str:
 
     mpl.rcParams["svg.fonttype"] = "none"  # text stays text: searchable, and the reader's own font
     mpl.rcParams["svg.hashsalt"] = "edgeplm"  # the same picture for the same figures
-    figure, axes = pyplot.subplots(figsize=(8, 5))
+    figure, axes = pyplot.subplots(figsize=(10, 5))
     floor = min((point.loss for point in points if point.loss > 0), default=1e-6) / 3
     largest = max(point.size_bytes for point in points)
-    for point in points:
+    lines = []
+    for number, point in enumerate(sorted(points, key=lambda point: point.loss), 1):
         shown = max(point.loss, floor)
         colour = "#1f6f8b" if point.name in kept else "#b0b0b0" if point.passed else "#c0504d"
         area = 40 + 400 * point.size_bytes / largest
         axes.scatter(point.milliseconds, shown, s=area, color=colour, alpha=0.75, linewidths=0)
-        label = f"{point.name}\n{point.size_bytes / 1e6:.1f} MB" + ("" if point.passed else ", refused")
-        axes.annotate(label, (point.milliseconds, shown), xytext=(7, 5), textcoords="offset points", fontsize=8)
+        # Names would cover each other where variants are alike: numbers at the marks, names in a list.
+        axes.annotate(str(number), (point.milliseconds, shown), ha="center", va="center", fontsize=8)
+        star = " *" if point.name in kept else "" if point.passed else " (refused)"
+        lines.append(f"{number}  {point.name}, {point.size_bytes / 1e6:.1f} MB, {point.milliseconds:.2f} ms{star}")
+    axes.text(1.02, 1.0, "\n".join([*lines, "", "* on the frontier"]), transform=axes.transAxes, va="top", fontsize=8)
     axes.set_yscale("log")
     axes.set_xlabel("milliseconds of a call (geometric mean over the cells)")
     axes.set_ylabel("distance from fp32's answers (log)")
     axes.set_title(title, loc="left", fontsize=11)
-    axes.margins(x=0.2, y=0.15)
+    axes.margins(x=0.1, y=0.15)
     axes.grid(True, which="major", alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -156,6 +156,11 @@ def test_a_bundle_in_place_of_a_checkpoint(classifier_bundle: Path) -> None:
     _refuse(classifier_bundle, "is a bundle already")
 
 
+def test_a_checkpoint_that_is_quantized_already(classifier: Path, edit_json: Callable[..., None]) -> None:
+    edit_json(classifier / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+    _refuse(classifier, "is quantized already")
+
+
 @pytest.mark.parametrize("source", ["", "a\0b"])
 def test_a_name_that_cannot_be_one(source: str) -> None:
     _refuse(source, "is empty or holds a NUL")

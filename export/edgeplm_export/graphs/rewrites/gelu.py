@@ -130,5 +130,5 @@ REWRITE = Rewrite(
     requires="Arithmetic of one value and constant numbers around an Erf or a Tanh that equals GELU on a grid of "
     "numbers, or ONNX's own Gelu.",
     ensures="One Gelu, BiasGelu or FastGelu of com.microsoft stands there, with the bias that was added before it.",
-    gain="none over ONNX Runtime's own fusion where that knows the form; it makes graphs equal: benchmarks/rewrites.py",
+    gain="1.03, 1.00, 0.99 times as fast: ONNX Runtime fuses most forms itself; MiniLM, 32×128: docs/graphs.md",
 )

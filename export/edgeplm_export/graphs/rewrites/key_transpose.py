@@ -39,5 +39,5 @@ REWRITE = Rewrite(
     requires="Reshape to (-1, m, n), Transpose (0, 2, 1), Reshape to (a, b, n, m), with the lengths a, b, m, n of the "
     "tensor that goes in.",
     ensures="One Transpose (0, 1, 3, 2) stands there, which the attention rewrite reads.",
-    gain="that of attention, which finds nothing in a dynamo export without it",
+    gain="1.08 times as fast for a dynamo export, by letting attention match: MiniLM, 32×128: docs/graphs.md",
 )

@@ -59,5 +59,5 @@ REWRITE = Rewrite(
     requires="Where(IsNaN(s), 0, s) over a Softmax s, whose scores are a product of matrices plus choices between two "
     "constants; a row of which every key is masked is never asked for.",
     ensures="No IsNaN is left there, and no score is -inf, so that finite inputs give no NaN.",
-    gain="115 of 733 ms at 32×128, MiniLM from the dynamo export: two AVX-512-VNNI cores, ONNX Runtime 1.31.1",
+    gain="1.23 (sdpa, TorchScript), 1.11 (sdpa, dynamo) times as fast: MiniLM, 32×128: docs/graphs.md",
 )

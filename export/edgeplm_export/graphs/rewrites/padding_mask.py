@@ -176,5 +176,5 @@ REWRITE = Rewrite(
     requires="A summand of a Softmax's scores that is computed from one graph input (batch, sequence) and lengths "
     "alone, compares no position with another, and is 0 for a key that counts and one lowest number for others.",
     ensures="It is Where(Unsqueeze(Cast(mask)), 0, lowest), of shape (batch, 1, 1, sequence), with a finite lowest.",
-    gain="some thirty operators a call, which count at 1×16: benchmarks/rewrites.py",
+    gain="1.01, 1.05, 1.01 times as fast: MiniLM, 32×128: docs/graphs.md",
 )

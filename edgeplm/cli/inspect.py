@@ -69,9 +69,16 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
     screen.print(made)
     fused = table("", "variant", "exporter", "opset", "rewrite", "sites", "expected")
     for v in manifest.variants:
+        if v.scheme != "none" and v.optimizations == manifest.variants[0].optimizations:
+            continue  # made of the fp32 graph, whose rewrites are shown
         for name, entry in v.optimizations.items():
             if not entry.fused and entry.expected is None:
                 continue  # a form that this graph did not have
             expected = "–" if entry.expected is None else str(entry.expected or "none")
             fused.add_row(v.name, v.exporter, str(v.opset), name, str(entry.fused), expected)
     screen.print(fused)
+    for v in manifest.variants:
+        if v.quality is not None:
+            screen.print(f"{v.name}: {v.quality.words}", markup=False)
+        for site, why in v.high.items():
+            screen.print(f"  {site} stays in float32: {why}", markup=False)

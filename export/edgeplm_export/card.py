@@ -15,6 +15,8 @@ def card(manifest: Manifest, sizes: dict[str, int], picture: str | None = None) 
         f"- **{v.name}**: {' '.join(v.quality.words.split())}" for v in manifest.variants if v.quality is not None
     ]
     kept = [f"- **{v.name}** keeps {len(v.high)} products in float32" for v in manifest.variants if v.high]
+    if judged:
+        judged.insert(0, "These were made of the fp32 graph and compared with it, as it was with PyTorch:\n")
     quality = "\n\nOn data:\n\n" + "\n".join(judged + kept) + "\n" if judged else ""
     shown = f"\n![size, latency and loss of the variants]({picture})\n" if picture else ""
     # A folder may have any name; in the card it stands on one line, and between backticks.

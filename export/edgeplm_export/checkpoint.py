@@ -122,8 +122,8 @@ def open_checkpoint(source: str, *, revision: str | None, trust_remote_code: boo
     )
     if "quantization_config" in checkpoint.config:
         raise BadCheckpoint(
-            f"{checkpoint.name} is quantized already (quantization_config in its config.json). Give the float checkpoint "
-            "that it was made of: `edgeplm quantize` makes the smaller variants."
+            f"{checkpoint.name} is quantized already (quantization_config in its config.json). Give the float "
+            "checkpoint that it was made of; `edgeplm quantize` makes the smaller variants."
         )
     _refuse_code(checkpoint)
     _require_weights(checkpoint)

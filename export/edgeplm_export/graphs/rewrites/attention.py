@@ -232,7 +232,10 @@ def _fuse(model: ir.Model, site: Site) -> None:
     inputs = [site.query.x, *_merged(model, site), mask, None, _bias(model, site, biases, nodes)]
     while inputs[-1] is None:
         inputs.pop()
-    nodes.append(ir.node("Attention", inputs, attributes, domain=MICROSOFT))
+    # The path of the module that it computes, where the exporter tells: a person may be shown this name.
+    path = str(site.output.name).rpartition("/")[0]
+    name = f"{path}/Attention" if path else None
+    nodes.append(ir.node("Attention", inputs, attributes, domain=MICROSOFT, name=name))
     replace(model, site.output, nodes)
 
 

@@ -194,7 +194,7 @@ WISHES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown site": ({"scheme": "int8-dynamic", "high": ["Attention_9"]}, "site"),
     "a drop that is none": ({"scheme": "int8-dynamic", "max_drop": 2.0}, "max_drop"),
     "a metric of another task": ({"scheme": "int8-dynamic", "metric": "f1"}, "f1"),
-    "a range that is none": ({"scheme": "int8-static", "settings": {"range": "maximum"}}, "'min-max'"),
+    "a range that is none": ({"scheme": "int8-static", "settings": {"range": "minmax"}}, "'min-max'"),
     "a block that is none": ({"scheme": "int4-weights", "settings": {"block": 33}}, "block"),
 }
 

@@ -82,6 +82,7 @@ def test_what_is_active_is_said_and_cannot_be_changed(engine: Engine) -> None:
         "node_share": 1.0,
         "threads": cores_usable(),
         "canary": "same kind of CPU",
+        "alone": False,
     }
     with pytest.raises(dataclasses.FrozenInstanceError):
         active.threads = 3  # type: ignore[misc]

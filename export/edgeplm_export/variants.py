@@ -37,10 +37,12 @@ def write_variant(scheme: Scheme, source: Path, folder: Path, work: Path, wish: 
         raise GateFailed(f"{scheme.precision} ({scheme.name}) cannot be made: {str(error)[:400]}") from None
     target = folder / "onnx" / f"model{scheme.suffix}.onnx"
     target.parent.mkdir(exist_ok=True)
+    names = [target, target.with_name(weights_name(target.name))]
+    for path in names:  # of a try before: onnx would append to the weights
+        path.unlink(missing_ok=True)
     (store_optimized if scheme.optimized else store_plain)(made, target)
     for path in made.parent.glob(f"{made.name}*"):
         path.unlink()
-    names = [target, target.with_name(weights_name(target.name))]
     return tuple(path.relative_to(folder).as_posix() for path in names if path.exists()), result
 
 

@@ -25,6 +25,7 @@ from edgeplm_export.quantize.graph_edit import open_graph, save_graph
 from edgeplm_export.quantize.harm import site_names
 from edgeplm_export.quantizing import NothingWritten, quantize
 from edgeplm_export.toys import WORDS
+from edgeplm_export.variants import write_variant
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.bundle.verify import find_problems
 from edgeplm_runtime.engine import load
@@ -134,6 +135,20 @@ def test_a_harmful_site_is_found_and_put_back(bundle: Path, spoil: Callable[[str
     assert "moves the answer" in variant.high[site]
     assert variant.sites[site].startswith("float32")
     assert any("repaired: 1 of" in line for line in result.written[0].notes)
+
+
+@pytest.mark.parametrize("scheme", ["int4-weights", "int8-dynamic", "fp16"])
+def test_writing_a_variant_again_leaves_nothing_of_the_first_one(scheme: str, bundle: Path, tmp_path: Path) -> None:
+    """A repair writes a variant several times; onnx appends to a weight file that it finds."""
+    row, work = SCHEMES[scheme], tmp_path / "work"
+    work.mkdir()
+    sizes = []
+    for _ in range(2):
+        wish = Wish(settings=row.defaults)
+        files, _ = write_variant(row, bundle / "onnx" / "model.onnx", tmp_path, work, wish)
+        sizes.append([(tmp_path / name).stat().st_size for name in files])
+    assert sizes[0] == sizes[1]
+    assert not list(work.iterdir())
 
 
 def test_without_repair_it_is_refused_and_the_bundle_stays(bundle: Path, spoil: Callable[[str], None]) -> None:

@@ -7,7 +7,6 @@ command that starts it with the device side importable, for instance
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shlex
@@ -28,19 +27,17 @@ MODELS = ("minilm-l6-sst2", "all-minilm-l6-v2")
 
 
 def seven_bit_bundle(name: str, checkpoint: Path) -> Path:
-    """The bundle of that checkpoint with int8 weights of 7 bits (reduce_range), exported once."""
+    """The bundle of that checkpoint with int8 weights of 7 bits, exported once."""
     out = WORK / "bundles" / f"{name}-7bit"
     if not (out / "edgeplm.json").is_file():
-        from onnxruntime import quantization
-
         from edgeplm_export.pipeline import export
+        from edgeplm_export.quantize import weights
 
-        real = quantization.quantize_dynamic
-        quantization.quantize_dynamic = functools.partial(real, reduce_range=True)
+        real, weights.LARGEST = weights.LARGEST, 63
         try:
             export(str(checkpoint), out, precisions=["fp32", "int8"])
         finally:
-            quantization.quantize_dynamic = real
+            weights.LARGEST = real
     return out
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +24,7 @@ from edgeplm_export.parity.gate import VariantReport, check_variant, unrunnable
 from edgeplm_export.quantize import PRECISIONS, Scheme, Wish
 from edgeplm_export.tasks import load_model
 from edgeplm_export.tokenizer_file import write_tokenizer
-from edgeplm_export.variants import variant_entry, write_variant
+from edgeplm_export.variants import tool_versions, variant_entry, write_variant
 from edgeplm_runtime.bundle.manifest import (
     FORMAT_VERSION,
     UNSEALED,
@@ -41,7 +39,6 @@ from edgeplm_runtime.errors import BadInput, GateFailed, unknown
 from edgeplm_runtime.machine import describe
 
 
-TOOLS = ("edgeplm", "torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
 SPACE_FACTOR = 6  # traced, fused and quantized graphs beside the stored ones, each as large as the weights
 CANARY = "proof/canary.json"
 PARITY = "proof/parity.json"
@@ -231,7 +228,7 @@ def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], va
         ),
         files={},
         manifest_sha256=UNSEALED,
-        tools={name: metadata.version(name) for name in TOOLS} | {"python": platform.python_version()},
+        tools=tool_versions(),
         machine=MachineRecord(
             cpu=machine.cpu,
             architecture=machine.architecture,

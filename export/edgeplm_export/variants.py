@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
 from pathlib import Path
 
 from edgeplm_export.graphs.store import store_optimized, store_plain, weights_name
@@ -11,6 +13,18 @@ from edgeplm_runtime.errors import EdgePLMError, GateFailed
 from edgeplm_runtime.machine import describe
 
 
+TOOLS = (
+    "edgeplm",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "tokenizers",
+    "numpy",
+)
+PROVED_ON = "CPU"  # where the gates run; a variant is offered to no other provider
 UNPROVED = ParitySummary(
     cells=0,
     max_abs_error=0.0,
@@ -20,6 +34,11 @@ UNPROVED = ParitySummary(
     batch_drift=0.0,
     worst_text="",
 )
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions of what makes and proves a variant, Python's own with them."""
+    return {name: metadata.version(name) for name in TOOLS} | {"python": platform.python_version()}
 
 
 def write_variant(scheme: Scheme, source: Path, folder: Path, work: Path, wish: Wish) -> tuple[tuple[str, ...], Made]:
@@ -64,7 +83,7 @@ def variant_entry(
         opset=opset,
         exporter=exporter,
         optimizations=optimizations,
-        providers=scheme.providers,
+        providers=(PROVED_ON,),
         isa=describe().isa,
         parity=UNPROVED,
         optimized=scheme.optimized,

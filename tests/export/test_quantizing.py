@@ -19,17 +19,25 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgeplm_export import quantizing
+from edgeplm_export.pipeline import export
 from edgeplm_export.quantize import SCHEMES, Made, Wish
 from edgeplm_export.quantize.graph_edit import open_graph, save_graph
 from edgeplm_export.quantize.harm import site_names
-from edgeplm_export.quantizing import NothingWritten, quantize
+from edgeplm_export.quantizing import NothingWritten, quantize, weigh
 from edgeplm_export.toys import WORDS
 from edgeplm_export.variants import write_variant
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.bundle.verify import find_problems
 from edgeplm_runtime.engine import load
 from edgeplm_runtime.errors import BadBundle, BadInput
+
+
+@pytest.fixture(scope="module")
+def embedder_int8_bundle(toy_embedder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy embedder's bundle with the int8 of export. Read only."""
+    out = tmp_path_factory.mktemp("exported") / "bundle"
+    export(str(toy_embedder), out, precisions=["int8"])
+    return out
 
 
 @pytest.fixture
@@ -59,7 +67,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(bundle: Path, variants: list[str], tell: Any) -> dict[str, dict[str, float]]:
         return {name: {"1x16": 2.0 if name == "fp32" else 1.0} for name in variants}
 
-    monkeypatch.setattr(quantizing, "measure", measured)
+    monkeypatch.setattr(weigh, "measure", measured)
 
 
 def contents(bundle: Path) -> dict[str, bytes]:
@@ -176,7 +184,7 @@ def test_auto_keeps_what_no_other_one_beats(
         times = {"fp32": 4.0, "fp16": 4.2, "int8-dynamic": 1.0, "int8-static": 2.0, "int8-rows": 9.0}
         return {name: {"1x16": times[name]} for name in variants}
 
-    monkeypatch.setattr(quantizing, "measure", measured)
+    monkeypatch.setattr(weigh, "measure", measured)
     result = quantize(bundle, calibration=texts("c.txt"), evaluation=texts("e.txt", seed=1))
     kept = {attempt.variant for attempt in result.written}
     assert "fp16" in kept
@@ -196,7 +204,7 @@ def test_slower_and_not_smaller_is_said_when_it_was_asked_for(bundle: Path, monk
         return {name: {"1x16": 1.0 if name == "fp32" else 1.5} for name in variants}
 
     monkeypatch.setitem(SCHEMES, "int8-dynamic", replace(scheme, apply=nothing))
-    monkeypatch.setattr(quantizing, "measure", measured)
+    monkeypatch.setattr(weigh, "measure", measured)
     result = quantize(bundle, scheme="int8-dynamic")
     assert any("slower" in line or "neither faster" in line for line in result.written[0].notes)
 
@@ -240,6 +248,55 @@ def test_a_variant_that_is_there_is_not_made_twice_unless_asked(bundle: Path) ->
         quantize(bundle, scheme="int8-dynamic")
     quantize(bundle, scheme="int8-dynamic", replace=True)
     assert [variant.name for variant in open_bundle(bundle).manifest.variants] == ["fp32", "int8-dynamic"]
+
+
+def test_a_replacement_that_fails_leaves_the_proved_one(bundle: Path, spoil: Callable[[str], None]) -> None:
+    """Another scheme passes, so the bundle is written: with the old int8-dynamic, byte for byte, and its proof."""
+    quantize(bundle, scheme="int8-dynamic")
+    old, files = open_bundle(bundle).variant("int8-dynamic"), contents(bundle)
+    spoil(site_names(bundle / "onnx/model.onnx")[3])
+    result = quantize(bundle, scheme="int8-dynamic,int8-static", replace=True, repair=False)
+    assert [attempt.scheme for attempt in result.refused] == ["int8-dynamic"]
+    assert open_bundle(bundle).variant("int8-dynamic") == old
+    for name in old.files:
+        assert contents(bundle)[name] == files[name]
+    with load(bundle, "int8-dynamic") as engine:
+        assert engine("the film is good").shape == (32,)
+
+
+def test_auto_leaves_a_variant_of_export_as_it_is(
+    embedder_int8_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The int8 of export has the graph file that int8-dynamic would write."""
+    for name in [name for name in SCHEMES if name not in ("int8-dynamic", "int8-static")]:
+        monkeypatch.delitem(SCHEMES, name)
+    bundle = Path(shutil.copytree(embedder_int8_bundle, tmp_path / "exported"))
+    old, files = open_bundle(bundle).variant("int8"), contents(bundle)
+
+    def measured(folder: Path, variants: list[str], tell: Any) -> dict[str, dict[str, float]]:
+        times = {"fp32": 4.0, "int8": 2.0, "int8-static": 1.0}
+        return {name: {"1x16": times[name]} for name in variants}
+
+    monkeypatch.setattr(weigh, "measure", measured)
+    result = quantize(bundle)
+    assert "int8-dynamic" not in {attempt.scheme for attempt in (*result.written, *result.refused)}
+    assert any("has int8 already" in line for line in result.notes)
+    assert open_bundle(bundle).variant("int8") == old
+    for name in old.files:
+        assert contents(bundle)[name] == files[name]
+
+
+def test_a_replacement_takes_the_place_of_the_variant_with_its_file(embedder_int8_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(embedder_int8_bundle, tmp_path / "exported"))
+    with pytest.raises(BadInput, match="has int8 already"):
+        quantize(bundle, scheme="int8-dynamic")
+    quantize(bundle, scheme="int8-dynamic", replace=True)
+    opened = open_bundle(bundle)
+    assert [variant.name for variant in opened.manifest.variants] == ["fp32", "int8-dynamic"]
+    assert not find_problems(opened)
+    for name in ("parity", "canary"):
+        proof = msgspec.json.decode((bundle / f"proof/{name}.json").read_bytes())
+        assert set(proof["variants"]) == {"fp32", "int8-dynamic"}
 
 
 def test_a_damaged_bundle_gets_nothing_added(bundle: Path) -> None:

@@ -44,8 +44,8 @@ class Scheme:
 
     `name` is the word of the command line, `suffix` the hub's ending of the file name. `optimized` tells whether ONNX
     Runtime may store its optimized form: not where that would undo the precision. `calibrated` tells that `batches`
-    are needed, `settings` which settings it takes, each with what it may be, the default first. `providers` are those
-    that run the form. `alone`: texts in one call would move each other, as a scale is found over all of them.
+    are needed, `settings` which settings it takes, each with what it may be, the default first. `alone`:
+    texts in one call would move each other, as a scale is found over all of them.
     """
 
     name: str
@@ -56,7 +56,6 @@ class Scheme:
     calibrated: bool = False
     alone: bool = False
     settings: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
-    providers: tuple[str, ...] = ("CPU",)
 
     @property
     def defaults(self) -> dict[str, str | int]:

@@ -1,4 +1,6 @@
-"""int8-qdq: int8-conditioned in standard QuantizeLinear and DequantizeLinear pairs, for every provider that fuses them.
+"""int8-qdq: int8-conditioned in standard QuantizeLinear and DequantizeLinear pairs, for other providers to fuse.
+
+Proved on the CPU, like every variant so far: what OpenVINO and TensorRT make of it was not counted.
 
 On ONNX Runtime's CPU the pairs become the same products when the graph is opened. Attention is taken apart for it,
 and tables are looked up in standard operators: QAttention and GatherBlockQuantized are ONNX Runtime's own.
@@ -28,5 +30,4 @@ SCHEME = Scheme(
     optimized=False,
     calibrated=True,
     settings={"range": tuple(RANGES)},
-    providers=("CPU", "OpenVINO", "TensorRT"),
 )

@@ -79,7 +79,7 @@ def _staged(out: Path, needed_bytes: int) -> Iterator[Path]:
     free = shutil.disk_usage(out.parent).free
     if free < needed_bytes:
         raise CannotWrite(
-            f"{out.parent} has {free / 2**20:.0f} MB free; this export needs about {needed_bytes / 2**20:.0f} MB."
+            f"{out.parent} has {free / 2**20:.0f} MB free; this needs about {needed_bytes / 2**20:.0f} MB."
         )
     folder = _beside(out, "partial")
     lock = _claim(folder, out)

@@ -120,7 +120,7 @@ def test_too_little_space_is_said_before_the_work(
 ) -> None:
     monkeypatch.setattr(pipeline, "SPACE_FACTOR", 10**9)
     monkeypatch.setattr(pipeline, "trace", lambda *args, **kwargs: pytest.fail("traced"))
-    with pytest.raises(CannotWrite, match=r"has \d+ MB free; this export needs about \d+ MB"):
+    with pytest.raises(CannotWrite, match=r"has \d+ MB free; this needs about \d+ MB"):
         export(str(toy_classifier), tmp_path / "deep" / "out")
     assert not any(tmp_path.iterdir())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 
 from edgeplm_export.model import TorchModel, blamed_on
@@ -78,10 +79,13 @@ def from_variant(bundle: Bundle, variant: str, outputs: tuple[str, ...]) -> Expe
     tokenizer = Tokenizer(bundle.path(text.tokenizer), text)
     prompt = text.prompts.get(text.default_prompt or "", "")
     plain = tokenizer.encode([Item(text=prompt + words, text_pair=None, position=0) for words in PLAIN])
-    stream = tokenizer.encode([Item(text=words, text_pair=None, position=0) for words in STREAM])
+    # Uncut, as the Hugging Face tokenizer is asked in `asked`: the grid has to be the same one.
+    uncut = tokenizers.Tokenizer.from_file(str(bundle.path(text.tokenizer)))
+    uncut.no_truncation()
+    uncut.no_padding()
     probes = make_probes(
         Asked(
-            stream=[token for one in stream for token in one.ids],
+            stream=uncut.encode(" ".join(STREAM)).ids,
             max_length=text.max_length,
             pairs=text.pairs,
             padding_side=text.padding_side,

@@ -60,15 +60,15 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     n: int
-    flips: int | None
-    clear: int | None
-    clear_flips: int | None
-    kl: float | None
-    cosine_mean: float | None
-    cosine_min: float | None
-    shift: float | None
-    examples: tuple[Flip, ...]
     problem: str | None
+    flips: int | None = None
+    clear: int | None = None
+    clear_flips: int | None = None
+    kl: float | None = None
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+    shift: float | None = None
+    examples: tuple[Flip, ...] = ()
 
 
 def agree(data: Data, manifest: Manifest, precision: str, before: Predictions, after: Predictions) -> Agreement:
@@ -129,9 +129,6 @@ def _labels(
         clear=int(clear.sum()),
         clear_flips=clear_flips,
         kl=kl,
-        cosine_mean=None,
-        cosine_min=None,
-        shift=None,
         examples=examples,
         problem="; ".join(problems) or None,
     )
@@ -150,14 +147,7 @@ def _values(n: int, floor: Floor, before: NDArray[np.float32], after: NDArray[np
     )
     return Agreement(
         n=n,
-        flips=None,
-        clear=None,
-        clear_flips=None,
-        kl=None,
-        cosine_mean=None,
-        cosine_min=None,
         shift=shift,
-        examples=(),
         problem=problem,
     )
 
@@ -173,14 +163,8 @@ def _vectors(n: int, floor: Floor, before: Predictions, after: Predictions) -> A
     mean = float(joined.mean())
     return Agreement(
         n=n,
-        flips=None,
-        clear=None,
-        clear_flips=None,
-        kl=None,
         cosine_mean=mean,
         cosine_min=float(joined.min()),
-        shift=None,
-        examples=(),
         problem=f"the mean cosine with fp32 is {mean:.5f}, {floor.cosine:g} is the least"
         if mean < floor.cosine
         else None,

@@ -286,18 +286,7 @@ def _figures(found: Agreement) -> str:
 
 def _unusable(evaluation: Evaluation, variant: str, precision: str, problem: str) -> QualityReport:
     data = evaluation.data
-    nothing = Agreement(
-        n=len(data.rows),
-        flips=None,
-        clear=None,
-        clear_flips=None,
-        kl=None,
-        cosine_mean=None,
-        cosine_min=None,
-        shift=None,
-        examples=(),
-        problem=problem,
-    )
+    nothing = Agreement(n=len(data.rows), problem=problem)
     labelled = evaluation.metric is not None
     return QualityReport(
         kind="labelled" if labelled else "sample" if data.path == NAME else "agreement",

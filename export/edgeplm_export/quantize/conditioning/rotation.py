@@ -18,7 +18,8 @@ from edgeplm_export.quantize.graph_edit import OWN, constant, insert, made
 from edgeplm_export.quantize.sites import Site
 
 
-# Wider blocks round better and cost more: MiniLM's cosine with 32 / 64 / 128 is .99920 / .99938 / .99949.
+# Wider blocks round better and cost more: MiniLM's cosine with 32, 64, 128 is .99922, .99940, .99947
+# (benchmarks/conditioners.py).
 BLOCK = 64
 SMALLEST_BLOCK = 8
 

@@ -17,7 +17,7 @@ from edgeplm_export.quantize.graph_edit import OWN, array_of, constant, insert
 from edgeplm_export.quantize.sites import Site
 
 
-ALPHA = 0.5  # the paper's; of .2, .35, .5 and .8 the best one for MiniLM's feed-forward inputs
+ALPHA = 0.5  # the paper's
 SMALLEST = 1e-5
 
 

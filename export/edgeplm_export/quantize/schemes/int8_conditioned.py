@@ -1,7 +1,6 @@
 """int8-conditioned: each site gets the cheapest conditioner that rounds about as well as the best; constant scales.
 
-Smoothing is not among them: chosen by a sample of 512 rows it lost more on other texts than it gained (MiniLM's
-cosine .9984 instead of .9994).
+Smoothing is not among them: it gained nothing there (benchmarks/conditioners.py).
 """
 
 from __future__ import annotations

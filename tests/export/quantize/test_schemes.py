@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 from edgeplm_export.quantize import SCHEMES, Feeds, Wish
+from edgeplm_export.quantize.calibration import Reservoir
 from edgeplm_export.quantize.conditioning import CONDITIONERS
 from edgeplm_export.quantize.graph_edit import open_graph, save_graph
 from edgeplm_export.quantize.harm import measure_harm, site_names
@@ -144,3 +145,45 @@ def test_memory_of_a_wish_saves_the_second_pass(graph: Path, batches: Batches, t
     scheme.apply(graph, tmp_path / "two.onnx", wish)
     assert first > 0
     assert passes == first
+
+
+def scales(graph: Path, ending: str) -> dict[str, np.ndarray]:
+    """The constants of a made graph whose names end so."""
+    values = open_graph(graph).graph.initializers.items()
+    return {
+        str(name): value.const_value.numpy() for name, value in values if name.endswith(ending) and value.const_value
+    }
+
+
+def test_the_range_that_is_set_decides_the_scales(graph: Path, batches: Batches, tmp_path: Path) -> None:
+    scheme, found = SCHEMES["int8-static"], {}
+    for method in scheme.settings["range"]:
+        target = tmp_path / f"{method}.onnx"
+        scheme.apply(graph, target, Wish(batches=batches, settings={"range": method}))
+        found[method] = np.array(list(scales(target, "/static:scale").values()))
+    assert len(found["mse"]) == len(site_names(graph))
+    assert (found["mse"] <= found["min-max"] + 1e-9).all()
+    assert all((found[method] != found["min-max"]).any() for method in ("mse", "moving-average", "percentile"))
+
+
+@pytest.mark.parametrize("block", [16, 32])
+def test_the_block_that_is_set_decides_the_count_of_scales(
+    block: int, graph: Path, batches: Batches, tmp_path: Path
+) -> None:
+    SCHEMES["int4-gptq"].apply(graph, tmp_path / "made.onnx", Wish(batches=batches, settings={"block": block}))
+    sites = {site.name: site.weight.shape for site in find_sites(open_graph(graph).graph)}
+    made = scales(tmp_path / "made.onnx", "/int4:scales")
+    assert len(made) == len(sites)
+    for name, (rows, columns) in sites.items():
+        assert made[f"edgeplm/{name}/int4:scales"].shape == (columns, rows // block)
+
+
+def test_a_reservoir_is_an_even_sample_of_all_rows() -> None:
+    sample = Reservoir(rows=200)
+    for start in range(0, 20_000, 50):
+        sample("x", np.arange(start, start + 50, dtype=np.float32)[:, None])
+    kept = sample.rows()["x"][:, 0]
+    assert len(set(kept.tolist())) == 200
+    assert 8_500 < kept.mean() < 11_500  # 10,000 ± 2.5 standard errors and more
+    assert (kept > 19_000).any()
+    assert (kept < 1_000).any()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         GateFailed,
         MissingDependency,
         OutOfMemory,
+        Overloaded,
         ProviderUnavailable,
     )
 
@@ -51,6 +52,7 @@ _PLACES = {
         "GateFailed",
         "MissingDependency",
         "OutOfMemory",
+        "Overloaded",
         "ProviderUnavailable",
     ),
 }
@@ -74,6 +76,7 @@ __all__ = [
     "MissingDependency",
     "NothingWritten",
     "OutOfMemory",
+    "Overloaded",
     "ParityFailed",
     "ProviderUnavailable",
     "QuantizeResult",

@@ -6,13 +6,14 @@ EdgePLMError                     exit code
 ├── BadCheckpoint                    2   the checkpoint cannot be exported as it is
 ├── BadBundle                        2   the bundle is damaged, hostile or of another format
 ├── CannotWrite (OSError)            2   a place that cannot be written, or no space
-├── EngineClosed (RuntimeError)      2   an engine was used after close()
+├── EngineClosed (RuntimeError)      2   an engine or a batcher was used after close()
 ├── GateFailed                       1   a gate, a comparison or a verification said no
 │   └── CanaryDrift                  1   … on this machine the variant answers otherwise
 ├── MissingDependency (ImportError)  3   an extra is not installed
 ├── ProviderUnavailable              3   the execution provider asked for does not work here
 ├── OutOfMemory (MemoryError)        3   this machine has too little memory for the request
-└── DeadlineExceeded (TimeoutError)  3   the graph ran longer than the caller's timeout_s allows
+├── DeadlineExceeded (TimeoutError)  3   it took longer than the caller's timeout_s or deadline_ms allows
+└── Overloaded (RuntimeError)        3   as many requests wait as a batcher may hold
 
 Each message says what was found, what was expected and what to do next. The exit codes are those of
 the command line; a library user catches the class or the builtin beside it.
@@ -51,7 +52,7 @@ class CannotWrite(EdgePLMError, OSError):
 
 
 class EngineClosed(EdgePLMError, RuntimeError):
-    """An engine that was used after close()."""
+    """An engine, or a batcher, that was used after close()."""
 
 
 class GateFailed(EdgePLMError):
@@ -83,7 +84,13 @@ class OutOfMemory(EdgePLMError, MemoryError):
 
 
 class DeadlineExceeded(EdgePLMError, TimeoutError):
-    """The graph ran longer than the `timeout_s` that the caller allowed."""
+    """The graph ran longer than the `timeout_s` that the caller allowed, or no answer came within `deadline_ms`."""
+
+    exit_code = 3
+
+
+class Overloaded(EdgePLMError, RuntimeError):
+    """As many requests wait as a batcher may hold."""
 
     exit_code = 3
 

@@ -83,6 +83,7 @@ def test_what_is_active_is_said_and_cannot_be_changed(engine: Engine) -> None:
         "threads": cores_usable(),
         "canary": "same kind of CPU",
         "alone": False,
+        "lanes": min(2, cores_usable()),
     }
     with pytest.raises(dataclasses.FrozenInstanceError):
         active.threads = 3  # type: ignore[misc]

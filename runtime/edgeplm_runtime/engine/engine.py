@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,25 +15,27 @@ from numpy.typing import ArrayLike, NDArray
 from edgeplm_runtime.bundle.choose import Candidate, candidates
 from edgeplm_runtime.bundle.manifest import ADVICE, Manifest
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
-from edgeplm_runtime.engine.opening import Active, memory_is_short, open_best, run_graph, trust, within_vocabulary
+from edgeplm_runtime.engine.graph import OpenGraph
+from edgeplm_runtime.engine.opening import Active, memory_is_short, trust, within_vocabulary
 from edgeplm_runtime.engine.settings import Settings
-from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, EngineClosed, shown, unknown
+from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, shown, unknown
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import Floats, integers, pad
 from edgeplm_runtime.providers import provider_named
 from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, plan
-from edgeplm_runtime.session import GraphSession, warn_of_two_distributions
+from edgeplm_runtime.scheduling.overlap import ahead, side_by_side
+from edgeplm_runtime.session import warn_of_two_distributions
 from edgeplm_runtime.tasks import TASKS, Task
 from edgeplm_runtime.text.items import Item, iterated, listed, text_and_pair
 from edgeplm_runtime.text.tokenizer import Encoded, Tokenizer
 
 
+if TYPE_CHECKING:
+    from edgeplm_runtime.scheduling.batcher import Batcher
+
+
 ALONE = 1  # a budget of one token: each row is a batch
 STREAM_WINDOW = 512  # inputs that a stream holds at once: enough to sort by length, little memory
-
-# A session of a parent process must not be destroyed in a forked child: its thread pool would be joined, and
-# the threads do not exist there.
-_inherited_sessions: list[GraphSession] = []
 
 
 class TruncationWarning(UserWarning):
@@ -61,20 +62,22 @@ def load(
     prepack: bool = True,
     token_budget: int = TOKEN_BUDGET,
     stable: bool = True,
+    lanes: int | None = None,
     memory_limit_bytes: int | None = None,
     timeout_s: float | None = None,
 ) -> Engine:
     """The bundle in `path`, ready to answer.
 
     variant: a name from the bundle, or "auto": the most faithful one that runs here and passes its canary.
-    provider: "CPU", "CUDA", "TensorRT", "OpenVINO", or "auto". threads: inside one operator; default: the cores
+    provider: "CPU", "CUDA", "TensorRT", "OpenVINO", or "auto". threads: of all graph calls together; default: the cores
     that affinity and the container's quota leave to this process. allow_fallback: accept that nodes run on the
     CPU where the provider cannot run them. check_hashes: compare every file that is used with the manifest.
     prepack: lay weights out for speed; False starts faster and takes less memory, each call is slower.
     token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
-    a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. For
-    bundles of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch
-    and the opening of the graph, both None for no limit.
+    a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. lanes:
+    graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU, else 1.
+    For bundles of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each
+    batch and the opening of the graph, both None for no limit.
 
     Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded.
     """
@@ -89,10 +92,24 @@ def load(
             prepack=prepack,
             token_budget=token_budget,
             stable=stable,
+            lanes=lanes,
             memory_limit_bytes=memory_limit_bytes,
             timeout_s=timeout_s,
         )
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a batcher holds of an input."""
+
+    encoded: Encoded
+    task_options: dict[str, Any]
+    details: bool
+
+    @property
+    def length(self) -> int:
+        return len(self.encoded.ids)
 
 
 class Engine:
@@ -101,8 +118,6 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         """Open the bundle that the settings name; load() documents what is raised."""
         self._settings = settings
-        self._lock = threading.Lock()
-        self._session: GraphSession | None = None
         self.bundle: Bundle = open_bundle(settings.path)
         self.manifest: Manifest = self.bundle.manifest
         if self.manifest.task not in TASKS:
@@ -112,6 +127,10 @@ class Engine:
             )
         self.task: Task = TASKS[self.manifest.task]
         self.threads = settings.threads or cores_usable()
+        if settings.lanes is not None and settings.lanes > self.threads:
+            raise BadInput(
+                f"lanes is {settings.lanes}, threads {self.threads}: each lane needs a thread. Give fewer lanes."
+            )
         text = self.manifest.text
         warn_of_two_distributions()
         # The tokenizer library starts a thread for each core that it sees, whatever the container's quota is; it
@@ -120,7 +139,7 @@ class Engine:
         with memory_is_short("to load the bundle"):
             trust(self.bundle, [text.tokenizer], self._settings)
             self.tokenizer = Tokenizer(self.bundle.path(text.tokenizer), text)
-            self._open()
+            self._graph = OpenGraph(self.bundle, self.task, settings, self.threads)
 
     def __call__(self, inputs: Any, *, details: bool = False, **options: Any) -> Any:
         """The answer for one input, or a list of answers, in order, for a list of them.
@@ -131,7 +150,14 @@ class Engine:
         """
         single = isinstance(inputs, (str, Mapping))
         rows = [inputs] if single else listed(inputs)
-        answers = self._answer_all(rows, 0, self._checked(options))
+        options = self._checked(options)
+        self._graph.alive()
+        items = list(self._items(rows, options))  # a bad input is refused before anything runs
+        answers: list[Detailed] = []
+        with memory_is_short("for these inputs"):
+            for encoded in self._windows(items, options):
+                answers += self._answers(encoded, options)
+        self._warn_cut([position for position, answer in enumerate(answers) if answer.truncated])
         if details:
             return answers[0] if single else answers
         plain = [_plain(a) for a in answers]
@@ -145,25 +171,48 @@ class Engine:
         Raises BadInput: for the options at once, for an input when its window is reached.
         """
         checked = self._checked(options)
-        self._alive()
+        self._graph.alive()
         if isinstance(inputs, (str, Mapping)):
             raise BadInputType("stream() takes an iterable of inputs, not a single one.")
         return self._stream(iterated(inputs), details, checked)
 
     def _stream(self, source: Iterator[Any], details: bool, options: dict[str, Any]) -> Iterator[Any]:
         start = 0
-        while window := list(islice(source, STREAM_WINDOW)):
-            for answer in self._answer_all(window, start, options):
+        for encoded in self._windows(self._items(source, options), options):
+            with memory_is_short("for these inputs"):
+                answers = self._answers(encoded, options)
+            self._warn_cut([start + i for i, answer in enumerate(answers) if answer.truncated])
+            for answer in answers:
                 yield answer if details else _plain(answer)
-            start += len(window)
+            start += len(answers)
+
+    def batcher(self, *, max_delay_ms: float = 0.0, max_waiting: int = 1024, when_full: str = "wait") -> Batcher:
+        """Takes single inputs from many threads or asyncio tasks, and answers them together in few graph calls.
+
+        max_delay_ms: how long an input may wait for others to fill its batch while nothing runs. max_waiting inputs
+        wait at once; then a caller waits for room (when_full="wait") or gets Overloaded ("refuse"). Raises BadInput.
+        """
+        # Here: it brings asyncio, which takes longer to import than all else of this module.
+        from edgeplm_runtime.scheduling.batcher import Batcher, Policy
+
+        self._graph.alive()
+        policy = Policy(
+            max_delay_ms=max_delay_ms,
+            max_waiting=max_waiting,
+            when_full=when_full,
+            token_budget=self._budget,
+            threads=self.active.lanes,
+        )
+        if policy.threads > 1:
+            self._graph.narrow()  # now, and not in the first request that meets another one
+        return Batcher(self._asked, self._answer_asked, policy)
 
     def tokenize(self, inputs: Sequence[Any], **options: Any) -> list[Encoded]:
         """What the graph would read for each input: ids, type ids, offsets, and whether it was cut."""
         options = self._checked(options)
         if isinstance(inputs, (str, Mapping)):
             raise BadInputType("tokenize() takes a list of inputs, not a single one.")
-        items = [self._item(row, position, options) for position, row in enumerate(listed(inputs))]
-        return self.tokenizer.encode(items, truncation=options.get("truncation", True))
+        return self._encoded(list(self._items(listed(inputs), options)), options)
 
     def forward(
         self,
@@ -178,11 +227,11 @@ class Engine:
         Without a mask every token counts; without type ids all are 0. `outputs` defaults to the task's own.
         Raises BadInput for wrong shapes, values outside the vocabulary, or more tokens than the model takes.
         """
-        session = self._alive()
+        known = self._graph.outputs
         wanted = list(outputs) if outputs is not None else [self.task.output]
         for name in wanted:
-            if name not in session.outputs:
-                raise unknown("output", name, session.outputs)
+            if name not in known:
+                raise unknown("output", name, known)
         text = self.manifest.text
         ids = integers("input_ids", input_ids)
         if ids.ndim != 2:
@@ -211,7 +260,7 @@ class Engine:
             feeds[name] = value
         try:
             with memory_is_short("for these token ids"):
-                return run_graph(session, wanted, feeds)
+                return self._graph.run(wanted, feeds)
         except BadBundle as error:
             if token_type_ids is None:
                 raise
@@ -224,12 +273,11 @@ class Engine:
     @property
     def active(self) -> Active:
         """What really runs."""
-        self._alive()
-        return self._active
+        return self._graph.active
 
     def close(self) -> None:
         """Free the graph. A closed engine refuses further calls."""
-        self._session = None
+        self._graph.close()
 
     def __enter__(self) -> Self:
         return self
@@ -240,33 +288,62 @@ class Engine:
     def __reduce__(self) -> tuple[Callable[[Settings], Engine], tuple[Settings]]:
         return Engine, (self._settings,)
 
-    def _open(self) -> None:
-        """Open the graph that is best here. Called again in a forked child."""
-        session, self._active = open_best(self.bundle, self.task, self._settings, self.threads)
-        self._session = session
-        self._pid = os.getpid()  # last: from now on other threads of this process use the session
+    def _asked(self, given: Any, *, details: bool = False, **options: Any) -> _Asked:
+        """One input for the batcher, checked and tokenized."""
+        options = self._checked(options)
+        self._graph.alive()
+        (encoded,) = self._encoded(list(self._items([given], options)), options)
+        self._warn_cut([0] if encoded.truncated else [])
+        return _Asked(encoded=encoded, task_options=self._of_the_task(options), details=details)
 
-    def _answer_all(self, rows: Sequence[Any], start: int, options: dict[str, Any]) -> list[Detailed]:
+    def _answer_asked(self, asked: Sequence[_Asked]) -> list[Any]:
+        """What the batcher's callers get: one graph call."""
         with memory_is_short("for these inputs"):
-            return self._answer_batches(rows, start, options)
+            rows = self._run([one.encoded for one in asked])
+            answers = [self._detailed(row, a.encoded, a.task_options) for row, a in zip(rows, asked, strict=True)]
+        return [answer if a.details else _plain(answer) for answer, a in zip(answers, asked, strict=True)]
 
-    def _answer_batches(self, rows: Sequence[Any], start: int, options: dict[str, Any]) -> list[Detailed]:
-        session = self._alive()
-        items = [self._item(row, start + position, options) for position, row in enumerate(rows)]
-        encoded = self.tokenizer.encode(items, truncation=options.get("truncation", True))
-        task_options = {key: value for key, value in options.items() if key in self.task.options}
-        answers: list[Detailed | None] = [None] * len(items)
-        budget = ALONE if self._active.alone else self._settings.token_budget
-        for batch in plan([len(e.ids) for e in encoded], budget=budget):
-            for position, row in zip(batch, self._run(session, [encoded[i] for i in batch]), strict=True):
-                one = encoded[position]
-                answer = self.task.answer(row, self.manifest, task_options)
-                answers[position] = Detailed(answer=answer, tokens=len(one.ids), truncated=one.truncated)
-        if cut := [start + i for i, e in enumerate(encoded) if e.truncated]:
-            self._warn_cut(cut)
+    def _answers(self, encoded: Sequence[Encoded], options: Mapping[str, Any]) -> list[Detailed]:
+        """The answer for each encoded input, in order."""
+        task_options = self._of_the_task(options)
+        answers: list[Detailed | None] = [None] * len(encoded)
+        batches = plan([len(e.ids) for e in encoded], budget=self._budget)
+        # With few tokens the graph would hardly be opened a second time before they are done.
+        share = len(batches) > 1 and self._graph.worth_lanes(sum(len(e.ids) for e in encoded))
+
+        def work(batch: Sequence[int]) -> None:
+            for position, row in zip(batch, self._run([encoded[i] for i in batch], share=share), strict=True):
+                answers[position] = self._detailed(row, encoded[position], task_options)
+
+        if share:
+            side_by_side(work, batches, threads=self.active.lanes)
+        else:
+            for batch in batches:
+                work(batch)
         return [answer for answer in answers if answer is not None]
 
-    def _run(self, session: GraphSession, batch: Sequence[Encoded]) -> list[Floats]:
+    def _detailed(self, row: Floats, encoded: Encoded, task_options: Mapping[str, Any]) -> Detailed:
+        answer = self.task.answer(row, self.manifest, task_options)
+        return Detailed(answer=answer, tokens=len(encoded.ids), truncated=encoded.truncated)
+
+    def _windows(self, items: Iterable[Item], options: Mapping[str, Any]) -> Iterator[list[Encoded]]:
+        """The encoded inputs, a window at a time; the next window is tokenized while the caller uses one."""
+        rest = iter(items)
+        windows = iter(lambda: list(islice(rest, STREAM_WINDOW)), [])
+        return ahead(lambda window: self._encoded(window, options), windows)
+
+    def _encoded(self, items: Sequence[Item], options: Mapping[str, Any]) -> list[Encoded]:
+        with memory_is_short("for these inputs"):
+            return self.tokenizer.encode(items, truncation=options.get("truncation", True))
+
+    def _of_the_task(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in options.items() if key in self.task.options}
+
+    @property
+    def _budget(self) -> int:
+        return ALONE if self.active.alone else self._settings.token_budget
+
+    def _run(self, batch: Sequence[Encoded], *, share: bool = False) -> list[Floats]:
         """The task's output for each row of a batch, float32, without the padding."""
         text = self.manifest.text
         left = text.padding_side == "left"
@@ -278,7 +355,8 @@ class Engine:
             "attention_mask": pad([[1] * length for length in lengths], 0, left=left),
             "token_type_ids": pad([e.type_ids or [0] for e in batch], text.pad_token_type_id, left=left),
         }
-        output = run_graph(session, [self.task.output], feeds)[self.task.output].astype(np.float32, copy=False)
+        found = self._graph.run([self.task.output], feeds, share=share)
+        output = found[self.task.output].astype(np.float32, copy=False)
         width = max(lengths)
         expected = (len(batch), width) if self.task.padded else (len(batch),)
         if output.shape[: len(expected)] != expected:
@@ -290,9 +368,10 @@ class Engine:
             return list(output)
         return [row[width - length :] if left else row[:length] for row, length in zip(output, lengths, strict=True)]
 
-    def _item(self, row: Any, position: int, options: Mapping[str, Any]) -> Item:
-        text, pair = text_and_pair(row, position, pairs=self.manifest.text.pairs)
-        return Item(text=options["prompt"] + text, text_pair=pair, position=position)
+    def _items(self, rows: Iterable[Any], options: Mapping[str, Any]) -> Iterator[Item]:
+        for position, row in enumerate(rows):
+            text, pair = text_and_pair(row, position, pairs=self.manifest.text.pairs)
+            yield Item(text=options["prompt"] + text, text_pair=pair, position=position)
 
     def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a call, with `prompt` always in it, the text that goes before each input."""
@@ -318,27 +397,15 @@ class Engine:
             raise unknown("prompt_name", name, text.prompts)
         return text.prompts[name]
 
-    def _alive(self) -> GraphSession:
-        """The session of this process; opened anew after a fork."""
-        session = self._session
-        if session is not None and self._pid != os.getpid():
-            with self._lock:
-                if self._pid != os.getpid():
-                    if session not in _inherited_sessions:
-                        _inherited_sessions.append(session)
-                    self._open()
-                session = self._session
-        if session is None:
-            raise EngineClosed("this engine was closed. Call edgeplm.load() again.")
-        return session
-
     def _warn_cut(self, positions: list[int]) -> None:
+        if not positions:
+            return
         limit = self.manifest.text.max_length
         shown = ", ".join(map(str, positions[:5])) + (" …" if len(positions) > 5 else "")
         warnings.warn(
             f"{len(positions)} input(s) longer than the model's {limit} tokens were cut (positions {shown}).",
             TruncationWarning,
-            stacklevel=5,
+            stacklevel=3,
         )
 
     def _none(self) -> Any:

@@ -32,11 +32,15 @@ from edgeplm_runtime.session import GraphSession, SessionSettings, older_than_pr
 from edgeplm_runtime.tasks import Task
 
 
+LANES = 2  # measured on two cores only, where it gains 15 % (docs/scheduling.md)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Active:
     """What really runs. `node_share` is the share of graph nodes on `provider`, from 0 to 1.
 
-    `alone`: each text gets a graph call of its own, because the texts of a call would move each other.
+    `alone`: each text gets a graph call of its own, because the texts of a call would move each other. `lanes`: so many
+    graph calls run at once where there is much to do, and divide the threads among them.
     """
 
     variant: str
@@ -46,6 +50,7 @@ class Active:
     threads: int
     canary: str
     alone: bool = False
+    lanes: int = 1
 
 
 def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> tuple[GraphSession, Active]:
@@ -74,6 +79,7 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
             threads=threads,
             canary=canary,
             alone=variant.alone and settings.stable,
+            lanes=settings.lanes or (min(LANES, threads) if provider.name == "CPU" else 1),
         )
     if passing := _passing(bundle, task, settings, threads, provider, set(refused)):
         names = " or ".join(repr(name) for name in passing)
@@ -85,6 +91,12 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
         f"no variant of this bundle gives on this CPU the answers that were proved: {' '.join(refused.values())} "
         "Export on this machine."
     )
+
+
+def open_again(bundle: Bundle, active: Active, settings: Settings, threads: int) -> GraphSession:
+    """Another session of the variant that runs, with its own number of threads."""
+    (variant,) = (v for v in bundle.manifest.variants if v.name == active.variant)
+    return _open(bundle, variant, provider_named(settings.provider), settings, threads)
 
 
 def trust(bundle: Bundle, names: Sequence[str], settings: Settings) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 
+from edgeplm_runtime.arguments import check_whole, is_duration
 from edgeplm_runtime.errors import BadInput, BadInputType
 
 
@@ -25,17 +25,20 @@ class Settings:
     prepack: bool
     token_budget: int
     stable: bool
+    lanes: int | None
     memory_limit_bytes: int | None
     timeout_s: float | None
 
     def __post_init__(self) -> None:
         if self.threads is not None:
-            _check_whole("threads", self.threads, MAX_THREADS)
+            check_whole("threads", self.threads, MAX_THREADS)
+        if self.lanes is not None:
+            check_whole("lanes", self.lanes, MAX_THREADS)
         if self.memory_limit_bytes is not None:
-            _check_whole("memory_limit_bytes", self.memory_limit_bytes, 2**62)
-        _check_whole("token_budget", self.token_budget, 2**62)
+            check_whole("memory_limit_bytes", self.memory_limit_bytes, 2**62)
+        check_whole("token_budget", self.token_budget, 2**62)
         timeout = self.timeout_s
-        if timeout is not None and not (_is_number(timeout) and 0 < timeout <= threading.TIMEOUT_MAX):
+        if timeout is not None and (not is_duration(timeout) or timeout == 0):
             raise BadInput(f"timeout_s is {timeout!r}; give seconds above 0, or None for no limit.")
         if not isinstance(self.stable, bool):
             raise BadInputType(f"stable is {self.stable!r}; expected True or False.")
@@ -53,12 +56,3 @@ class Settings:
             ) from None
         # Absolute: a copy or a forked child may have another working directory.
         object.__setattr__(self, "path", os.path.abspath(self.path))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _check_whole(name: str, value: object, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise BadInput(f"{name} is {value!r}; give a whole number from 1 to {most}, or leave it out.")

@@ -8,23 +8,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-# Best for ONNX Runtime's fp32 kernels between 512 and 1024 (docs/benchmarks.md); a smaller budget pays more
-# for each call, a larger one falls out of the cache.
+# From 128 to 1024 all take the same time on the CPU; more falls out of the cache (docs/scheduling.md).
 TOKEN_BUDGET = 1024
+# What a graph call costs beside its tokens, in tokens: so much padding is cheaper than one more call.
+CALL_TOKENS = 16
 
 
-def plan(lengths: Sequence[int], *, budget: int = TOKEN_BUDGET) -> list[list[int]]:
+def plan(lengths: Sequence[int], *, budget: int = TOKEN_BUDGET, padding: int = CALL_TOKENS) -> list[list[int]]:
     """Positions of the inputs, batch by batch; each position once.
 
     Rows are taken by length, longest first, so that a batch holds rows of nearly one length; rows × longest
-    stays within `budget` tokens (one row alone may exceed it). Equal lengths keep their order.
+    stays within `budget` tokens (one row alone may exceed it), and what fills up the shorter rows within `padding`
+    tokens a batch. Equal lengths keep their order.
     """
     batches: list[list[int]] = []
-    longest = 0
+    longest = filled = 0
     for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batches and (len(batches[-1]) + 1) * longest <= budget:
+        missing = longest - lengths[position]
+        if batches and (len(batches[-1]) + 1) * longest <= budget and filled + missing <= padding:
             batches[-1].append(position)
+            filled += missing
         else:
             batches.append([position])
-            longest = lengths[position]
+            longest, filled = lengths[position], 0
     return batches

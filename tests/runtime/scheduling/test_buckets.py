@@ -32,11 +32,21 @@ def test_longest_first_and_equal_lengths_in_their_order(lengths: list[int], budg
     assert [(-lengths[i], i) for i in order] == sorted((-length, i) for i, length in enumerate(lengths))
 
 
-@given(LENGTHS, st.integers(1, 4000))
-def test_no_batch_could_have_taken_the_next_row(lengths: list[int], budget: int) -> None:
-    batches = plan(lengths, budget=budget)
-    for batch, _ in pairwise(batches):
-        assert (len(batch) + 1) * lengths[batch[0]] > budget
+def filled(batch: list[int], lengths: list[int]) -> int:
+    return sum(lengths[batch[0]] - lengths[i] for i in batch)
+
+
+@given(LENGTHS, st.integers(1, 4000), st.integers(0, 100))
+def test_no_batch_could_have_taken_the_next_row(lengths: list[int], budget: int, padding: int) -> None:
+    batches = plan(lengths, budget=budget, padding=padding)
+    for batch, following in pairwise(batches):
+        full = (len(batch) + 1) * lengths[batch[0]] > budget
+        assert full or filled([*batch, following[0]], lengths) > padding
+
+
+@given(LENGTHS, st.integers(0, 100))
+def test_a_batch_is_not_filled_up_with_more_than_the_padding_allowed(lengths: list[int], padding: int) -> None:
+    assert all(filled(batch, lengths) <= padding for batch in plan(lengths, padding=padding))
 
 
 def test_no_inputs_make_no_batch() -> None:

@@ -1,0 +1,131 @@
+"""What does a batcher cost and give? Its capacity beside a list's throughput, and its latency under open-loop load.
+
+Load comes from 8 threads whose requests are due by a Poisson process, answered or not the ones before; a latency
+counts from the moment at which its request was due, so that a stall delays all that should have come meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import wait
+from typing import Any
+
+import numpy as np
+
+from benchmarks._common import assets, bundle_of, mixed_texts, write
+from edgeplm.cli._output import console, table
+from edgeplm_runtime.engine import Engine, TruncationWarning, load
+from edgeplm_runtime.scheduling.batcher import Batcher
+
+
+MODEL = "all-minilm-l6-v2"
+CALLERS = 8
+SHARE = 0.7  # of the capacity
+SECONDS = 12.0
+
+
+def main() -> None:
+    """Measure each variant on each kind of text; print a table, write one JSON."""
+    warnings.simplefilter("ignore", TruncationWarning)
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
+    kinds = {"sentences": sentences(1024), "mixed lengths": mixed_texts(384)}
+    made = table(
+        f"{CALLERS} callers, Poisson arrivals at {SHARE:.0%} of capacity",
+        *("", "list texts/s", "capacity texts/s", "share", "alone p50 ms", "p50", "p99", "p99 / alone p50"),
+    )
+    document: dict[str, Any] = {"callers": CALLERS, "share": SHARE, "seconds": seconds, "rows": {}}
+    for variant in ("fp32", "int8"):
+        with load(bundle_of(MODEL), variant) as engine, engine.batcher() as batcher:
+            for kind, texts in kinds.items():
+                row = measured(engine, batcher, texts, seconds)
+                name = f"{variant}, {kind}"
+                document["rows"][name] = row
+                alone, p50, p99 = (np.percentile(row[k], q) for k, q in QUANTILES)
+                made.add_row(
+                    *(name, f"{row['list_per_s']:.0f}", f"{row['capacity_per_s']:.0f}"),
+                    *(f"{row['capacity_per_s'] / row['list_per_s']:.2f}", f"{alone:.1f}", f"{p50:.1f}", f"{p99:.1f}"),
+                    f"{p99 / alone:.1f}",
+                )
+    console().print(made)
+    write("batcher", document)
+
+
+QUANTILES = (("alone_ms", 50), ("loaded_ms", 50), ("loaded_ms", 99))
+
+
+def sentences(count: int) -> list[str]:
+    """Short real sentences: those of STS-B, in order."""
+    lines = (assets() / "data" / "stsb" / "en-dev.tsv").read_text(encoding="utf-8").splitlines()
+    return [field for line in lines[1:] for field in line.split("\t")[:2]][:count]
+
+
+def measured(engine: Engine, batcher: Batcher, texts: list[str], seconds: float) -> dict[str, Any]:
+    """Throughputs in texts a second, and samples in milliseconds."""
+    engine(texts), flooded(batcher, texts)  # warm
+    listed, capacity = [], []
+    for _ in range(3):
+        start = time.perf_counter()
+        engine(texts)
+        listed.append(len(texts) / (time.perf_counter() - start))
+        capacity.append(len(texts) / flooded(batcher, texts))
+    alone = []
+    for text in texts[:: len(texts) // 128]:
+        start = time.perf_counter()
+        batcher(text)
+        alone.append((time.perf_counter() - start) * 1e3)
+    rate = SHARE * float(np.median(capacity))
+    return {
+        "list_per_s": float(np.median(listed)),
+        "capacity_per_s": float(np.median(capacity)),
+        "alone_ms": alone,
+        "loaded_ms": loaded(batcher, texts, rate, seconds),
+    }
+
+
+def flooded(batcher: Batcher, texts: list[str]) -> float:
+    """Seconds until all texts are answered that the callers submit as fast as they can."""
+    start = time.perf_counter()
+
+    def caller(number: int) -> None:
+        wait([batcher.submit(text) for text in texts[number::CALLERS]])
+
+    in_callers(caller)
+    return time.perf_counter() - start
+
+
+def loaded(batcher: Batcher, texts: list[str], rate: float, seconds: float) -> list[float]:
+    """Milliseconds from due to answered, of every request of `seconds` at `rate` a second."""
+    samples: list[float] = []
+    start = time.perf_counter() + 0.1
+
+    def caller(number: int) -> None:
+        chance, due, futures = random.Random(number), start, []
+        while True:
+            due += chance.expovariate(rate / CALLERS)
+            if due > start + seconds:
+                break
+            time.sleep(max(0.0, due - time.perf_counter()))
+            future = batcher.submit(chance.choice(texts))
+            future.add_done_callback(lambda _, due=due: samples.append((time.perf_counter() - due) * 1e3))
+            futures.append(future)
+        wait(futures)
+
+    in_callers(caller)
+    return samples
+
+
+def in_callers(work: Any) -> None:
+    """`work(number)` in each caller's thread."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Which batches are fastest on this machine: how many tokens in one, how much padding, and how many calls side by side?
+
+512 texts as a list, raw text to vectors, in turns. Beside it the cost of a shape that a session has not seen yet.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from benchmarks._common import bundle_of, in_turns, mixed_texts, write
+from benchmarks.batcher import MODEL, sentences
+from edgeplm.cli._output import console, table
+from edgeplm_runtime.engine import Engine, TruncationWarning, load
+from edgeplm_runtime.machine import cores_usable
+
+
+BUDGETS = (1, 128, 256, 512, 1024, 2048, 4096)
+TEXTS = 128
+SHAPES = 40
+
+
+def main() -> None:
+    """Measure each variant; print a table, write one JSON."""
+    warnings.simplefilter("ignore", TruncationWarning)
+    turns = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    kinds = {"mixed lengths": mixed_texts(TEXTS * 4)[::4], "sentences": sentences(TEXTS * 4)}
+    made = table("milliseconds a list", "", "lanes", *map(str, BUDGETS))
+    document: dict[str, Any] = {"turns": turns, "lists": {}, "new_shape_ms": {}}
+    for variant in ("fp32", "int8"):
+        engines = {
+            (lanes, budget): load(bundle_of(MODEL), variant, lanes=lanes, token_budget=budget, stable=False)
+            for lanes in sorted({1, cores_usable()})
+            for budget in BUDGETS
+        }
+        for kind, texts in kinds.items():
+            calls = {key: lambda e=engine: e(texts) for key, engine in engines.items()}  # noqa: B023  # called at once
+            samples = in_turns(calls, turns=turns, warm_up=1)
+            for lanes in sorted({lanes for lanes, _ in engines}):
+                row = {str(budget): samples[lanes, budget] for budget in BUDGETS}
+                document["lists"][f"{variant}, {kind}, {lanes} lanes"] = row
+                made.add_row(f"{variant}, {kind}", str(lanes), *(f"{statistics.median(v):.0f}" for v in row.values()))
+        document["new_shape_ms"][variant] = new_shapes(engines[1, BUDGETS[0]])
+    console().print(made)
+    for variant, found in document["new_shape_ms"].items():
+        console().print(
+            f"{variant}: the first call of a shape takes {statistics.median(found['first']):.2f} ms, the next ones "
+            f"{statistics.median(found['next']):.2f} ms (median of {SHAPES} shapes of about 64 tokens)"
+        )
+    write("batches", document)
+
+
+def new_shapes(engine: Engine) -> dict[str, list[float]]:
+    """Milliseconds of the first call with each length, and of the calls after it."""
+    found: dict[str, list[float]] = {"first": [], "next": []}
+    for length in range(64 - SHAPES // 2, 64 + SHAPES // 2):
+        ids = np.full((1, length + 128), 2000)  # lengths that no text of the lists has
+        for turn in range(3):
+            start = time.perf_counter()
+            engine.forward(ids)
+            found["next" if turn else "first"].append((time.perf_counter() - start) * 1e3)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from typing import Any, NoReturn
 
 import click
@@ -122,6 +121,8 @@ def main() -> NoReturn:
 def _failed(message: str, code: int, settings: dict[str, bool]) -> NoReturn:
     """One paragraph on stderr, with -v the traceback above it."""
     if settings.get("verbose"):
+        import traceback  # here: no start needs it
+
         traceback.print_exc()
     click.echo(f"edgeplm: {message}", err=True)
     sys.exit(code)

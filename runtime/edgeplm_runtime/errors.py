@@ -21,7 +21,6 @@ the command line; a library user catches the class or the builtin beside it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -102,6 +101,8 @@ def shown(text: str) -> str:
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> BadInput:
     """The error for a name that is not in a table: names the known ones and suggests the nearest."""
+    import difflib  # here: no start needs it
+
     names = sorted(known)
     word = given if isinstance(given, str) else repr(given)
     near = difflib.get_close_matches(word[:80], names, n=1, cutoff=0.5)

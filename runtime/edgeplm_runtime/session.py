@@ -59,6 +59,8 @@ MEMORY_WORDS = (
 )
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
+_pool_lock = threading.Lock()
+_pool_of_pid: int | None = None  # the process whose sessions share one pool of threads
 _arena_lock = threading.Lock()  # ONNX Runtime keeps one registered arena a process: see _arena
 
 
@@ -134,6 +136,7 @@ class SessionSettings:
     `prepack` lays weights out for the kernels: faster calls, slower start, more memory. `memory_limit_bytes`
     bounds what the graph's values take on the CPU, the mapped weights left out. `timeout_s` bounds the opening
     and each run: they end as soon as the operator, or the optimizer's pass, that is at work has ended.
+    `share_threads`: use the pool of threads of the process; the first session that does sets its size.
     """
 
     threads: int
@@ -141,6 +144,7 @@ class SessionSettings:
     prepack: bool = True
     memory_limit_bytes: int | None = None
     timeout_s: float | None = None
+    share_threads: bool = False
 
 
 class GraphSession:
@@ -152,19 +156,27 @@ class GraphSession:
         self._session = _open(ort, str(path), provider, settings)
         self._make_options = ort.RunOptions
         self._timeout_s = settings.timeout_s
+        self._on_cpu = provider.name == "CPU"
+        self.shares_threads = _pool_of_pid is not None
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
         self.float_outputs = {o.name for o in self._session.get_outputs() if o.type in FLOATS}
         self.node_share = _share(self._session, provider)
 
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]], *, give_back: bool = False
+    ) -> list[NDArray[Any]]:
         """The named outputs for these inputs.
 
-        Raises OutOfMemory, DeadlineExceeded, or BadBundle when the graph fails.
+        `give_back`: hand the memory of the graph's values back to the system afterwards; otherwise a session keeps as
+        much as its largest call took. On the CPU only. Raises OutOfMemory, DeadlineExceeded, or BadBundle when the
+        graph fails.
         """
         what = "the graph failed while it ran"
         try:
-            options = None if self._timeout_s is None else self._make_options()
+            options = None if self._timeout_s is None and not give_back else self._make_options()
+            if options is not None and give_back and self._on_cpu:
+                options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             with _watchdog(self._timeout_s, what, lambda: setattr(options, "terminate", True)):
                 found = self._session.run(list(outputs), dict(feeds), options)
             return cast("list[NDArray[Any]]", found)
@@ -188,8 +200,11 @@ def usable(provider: Provider) -> str | None:
 def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSettings) -> onnxruntime.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = QUIET if provider.name == "CPU" else ERRORS
-    options.intra_op_num_threads = settings.threads
-    options.inter_op_num_threads = 1
+    if _threads_are_shared(ort, settings):
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = settings.threads
+        options.inter_op_num_threads = 1
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if settings.optimize else levels.ORT_DISABLE_ALL
@@ -234,6 +249,25 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
             f"It needs {provider.needs}. `edgeplm doctor` shows what works here."
         )
     return session
+
+
+def _threads_are_shared(ort: Any, settings: SessionSettings) -> bool:
+    """Whether the session to be opened uses the pool of the process; makes the pool when it is first asked for.
+
+    Once there is one, ONNX Runtime refuses sessions with threads of their own (1.31.1). Its threads do not exist in a
+    forked child, and a session there would wait for them for ever.
+    """
+    global _pool_of_pid
+    with _pool_lock:
+        if _pool_of_pid is None and settings.share_threads:
+            ort.set_global_thread_pool_sizes(settings.threads, 1)
+            _pool_of_pid = os.getpid()
+        if _pool_of_pid not in (None, os.getpid()):
+            raise BadInput(
+                "this process was forked from one whose engines share their threads (share_threads), and they do not "
+                "exist here. Start workers with spawn or forkserver, or load engines after the fork."
+            )
+        return _pool_of_pid is not None
 
 
 @contextmanager

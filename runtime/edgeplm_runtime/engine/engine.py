@@ -63,6 +63,7 @@ def load(
     token_budget: int = TOKEN_BUDGET,
     stable: bool = True,
     lanes: int | None = None,
+    share_threads: bool = False,
     memory_limit_bytes: int | None = None,
     timeout_s: float | None = None,
 ) -> Engine:
@@ -76,8 +77,9 @@ def load(
     token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
     a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. lanes:
     graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU, else 1.
-    For bundles of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each
-    batch and the opening of the graph, both None for no limit.
+    share_threads: one pool of threads for all engines that this process loads from now on. For bundles of unknown
+    origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the opening of
+    the graph, both None for no limit.
 
     Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded.
     """
@@ -93,6 +95,7 @@ def load(
             token_budget=token_budget,
             stable=stable,
             lanes=lanes,
+            share_threads=share_threads,
             memory_limit_bytes=memory_limit_bytes,
             timeout_s=timeout_s,
         )

@@ -14,6 +14,7 @@ from edgeplm_runtime.engine.opening import Active, open_again, open_best, run_gr
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import EngineClosed
 from edgeplm_runtime.numerics import Ids
+from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
 from edgeplm_runtime.scheduling.lanes import Lanes
 from edgeplm_runtime.session import GraphSession
 from edgeplm_runtime.tasks import Task
@@ -53,7 +54,9 @@ class OpenGraph:
         self.alive()
         with self._lanes.enter(share=share) as shared:
             session = self.alive()  # it may have been closed while this waited
-            return run_graph(self.narrow() if shared else session, wanted, feeds)
+            # A call larger than a batch may be would otherwise keep its memory for as long as the engine lives.
+            large = feeds["input_ids"].size > max(self._settings.token_budget, TOKEN_BUDGET)
+            return run_graph(self.narrow() if shared else session, wanted, feeds, give_back=large)
 
     def worth_lanes(self, tokens: int) -> bool:
         """Whether so much work at once is done sooner in several calls side by side."""

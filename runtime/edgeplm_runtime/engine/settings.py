@@ -26,6 +26,7 @@ class Settings:
     token_budget: int
     stable: bool
     lanes: int | None
+    share_threads: bool
     memory_limit_bytes: int | None
     timeout_s: float | None
 
@@ -40,8 +41,11 @@ class Settings:
         timeout = self.timeout_s
         if timeout is not None and (not is_duration(timeout) or timeout == 0):
             raise BadInput(f"timeout_s is {timeout!r}; give seconds above 0, or None for no limit.")
-        if not isinstance(self.stable, bool):
-            raise BadInputType(f"stable is {self.stable!r}; expected True or False.")
+        for name, switch in (("stable", self.stable), ("share_threads", self.share_threads)):
+            if not isinstance(switch, bool):
+                raise BadInputType(f"{name} is {switch!r}; expected True or False.")
+        if self.share_threads and self.lanes not in (None, 1):
+            raise BadInput(f"lanes is {self.lanes}; engines that share their threads have one. Leave one of them out.")
         for name, value in (("variant", self.variant), ("provider", self.provider)):
             if not isinstance(value, str):
                 raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")

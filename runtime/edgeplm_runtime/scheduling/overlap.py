@@ -6,7 +6,11 @@ Pure: knows neither texts nor graphs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 Given = TypeVar("Given")
@@ -20,40 +24,46 @@ def ahead(make: Callable[[Given], Made], source: Iterable[Given]) -> Iterator[Ma
     belong to that thread. An error, of the source or of `make`, comes when its item's turn has come. The thread starts
     with the second item, and has ended when the iterator is exhausted or closed.
     """
-    from concurrent.futures import ThreadPoolExecutor  # here: a start for a few texts need not load it
-
     items = iter(source)
     for first in items:
         made = make(first)
         break
     else:
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="edgeplm-ahead") as pool:
+    pool: ThreadPoolExecutor | None = None
+    try:
         while True:
             error: Exception | None = None
             try:
-                following = pool.submit(make, next(items))
+                following = next(items)
             except StopIteration:
                 break
             except Exception as problem:
                 error = problem
+            else:
+                pool = pool or _threads(1, "edgeplm-ahead")
+                future = pool.submit(make, following)
             yield made
             if error is not None:
                 raise error
-            made = following.result()
+            made = future.result()
+    finally:
+        if pool is not None:
+            pool.shutdown()
     yield made
 
 
 def side_by_side(work: Callable[[Given], None], items: Iterable[Given], *, threads: int) -> None:
     """`work` on each item, `threads` at once, begun in order; raises the first error and begins nothing after it."""
-    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait  # here: as above
-
-    with ThreadPoolExecutor(threads, thread_name_prefix="edgeplm-lane") as pool:
-        try:
-            futures = [pool.submit(work, item) for item in items]
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:  # also when the caller is interrupted
-            pool.shutdown(wait=False, cancel_futures=True)
-    for future in futures:
-        if not future.cancelled():
+    pool = _threads(threads, "edgeplm-lane")
+    try:
+        for future in [pool.submit(work, item) for item in items]:
             future.result()
+    finally:  # also when the caller is interrupted
+        pool.shutdown(cancel_futures=True)
+
+
+def _threads(count: int, name: str) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # here: its import is a tenth of a start for one text
+
+    return ThreadPoolExecutor(count, thread_name_prefix=name)

@@ -16,7 +16,14 @@ from edgeplm_runtime.bundle.choose import Candidate, candidates
 from edgeplm_runtime.bundle.manifest import ADVICE, Manifest
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
 from edgeplm_runtime.engine.graph import OpenGraph
-from edgeplm_runtime.engine.opening import Active, memory_is_short, trust, within_vocabulary
+from edgeplm_runtime.engine.opening import (
+    Active,
+    likely_weights,
+    memory_is_short,
+    trust,
+    trusted_meanwhile,
+    within_vocabulary,
+)
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, shown, unknown
 from edgeplm_runtime.machine import cores_usable
@@ -140,9 +147,12 @@ class Engine:
         # reads this once, before its first batch.
         os.environ.setdefault("RAYON_NUM_THREADS", str(cores_usable()))
         with memory_is_short("to load the bundle"):
-            trust(self.bundle, [text.tokenizer], self._settings)
-            self.tokenizer = Tokenizer(self.bundle.path(text.tokenizer), text)
-            self._graph = OpenGraph(self.bundle, self.task, settings, self.threads)
+            # Hashing the weights takes as long as all else here, and lets other threads work.
+            weights = likely_weights(self.bundle, settings)
+            with trusted_meanwhile(self.bundle, weights, settings):
+                trust(self.bundle, [text.tokenizer], settings)
+                self.tokenizer = Tokenizer(self.bundle.path(text.tokenizer), text)
+                self._graph = OpenGraph(self.bundle, self.task, settings, self.threads, trusted=weights)
 
     def __call__(self, inputs: Any, *, details: bool = False, **options: Any) -> Any:
         """The answer for one input, or a list of answers, in order, for a list of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -32,11 +32,13 @@ _inherited_sessions: list[GraphSession] = []
 class OpenGraph:
     """Runs the variant that is best here. Safe from many threads, and after a fork."""
 
-    def __init__(self, bundle: Bundle, task: Task, settings: Settings, threads: int) -> None:
-        """Choose, check and open; load() documents what is raised."""
+    def __init__(
+        self, bundle: Bundle, task: Task, settings: Settings, threads: int, *, trusted: Collection[str]
+    ) -> None:
+        """Choose, check and open; load() documents what is raised. `trusted`: files that the caller checks."""
         self._bundle, self._task, self._settings, self._threads = bundle, task, settings, threads
         self._lock = threading.Lock()
-        self._open()
+        self._open(trusted)
 
     @property
     def active(self) -> Active:
@@ -88,9 +90,9 @@ class OpenGraph:
         """Free it."""
         self._session = self._narrow = None
 
-    def _open(self) -> None:
+    def _open(self, trusted: Collection[str] = ()) -> None:
         self._session: GraphSession | None
-        session, self._active = open_best(self._bundle, self._task, self._settings, self._threads)
+        session, self._active = open_best(self._bundle, self._task, self._settings, self._threads, trusted=trusted)
         self._lanes = Lanes(self._active.lanes)
         self._narrow: GraphSession | None = None
         self._session = session

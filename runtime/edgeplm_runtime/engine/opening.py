@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +56,13 @@ class Active:
     lanes: int = 1
 
 
-def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> tuple[GraphSession, Active]:
-    """The best variant that runs here and gives the answers that were proved. load() documents what is raised."""
+def open_best(
+    bundle: Bundle, task: Task, settings: Settings, threads: int, *, trusted: Collection[str] = ()
+) -> tuple[GraphSession, Active]:
+    """The best variant that runs here and gives the answers that were proved. load() documents what is raised.
+
+    `trusted`: files that somebody else checks.
+    """
     provider = provider_named(settings.provider)
     if provider.name != "CPU" and (reason := usable(provider)):
         raise ProviderUnavailable(f"{provider.name} is not usable here: {reason}")
@@ -66,7 +71,7 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
         if candidate.reason is not None:
             continue
         variant = candidate.variant
-        session = _open(bundle, variant, provider, settings, threads)
+        session = _open(bundle, variant, provider, settings, threads, trusted)
         _check_ends(bundle, variant, task, session)
         try:
             canary = _check_canary(bundle, variant, session, settings)
@@ -115,9 +120,19 @@ def trust(bundle: Bundle, names: Sequence[str], settings: Settings) -> None:
         bundle.refuse_shared(names)
 
 
+def likely_weights(bundle: Bundle, settings: Settings) -> list[str]:
+    """The weight files of the variant that open_best tries first. Raises BadInput for an unknown name."""
+    provider = provider_named(settings.provider)
+    found = candidates(bundle.manifest, variant=settings.variant, provider=provider.name)
+    return next((candidate.variant.files[1:] for candidate in found if candidate.reason is None), [])
+
+
 @contextmanager
 def trusted_meanwhile(bundle: Bundle, names: Sequence[str], settings: Settings) -> Iterator[None]:
     """trust() in a thread, beside the work inside; what it finds wins over what fails there."""
+    if not names:
+        yield
+        return
     found: list[BaseException] = []
 
     def check() -> None:
@@ -166,13 +181,20 @@ def memory_is_short(what: str) -> Iterator[None]:
         raise OutOfMemory(f"this machine has too little memory {what}: {error}. Use fewer or shorter texts.") from None
 
 
-def _open(bundle: Bundle, variant: Variant, provider: Provider, settings: Settings, threads: int) -> GraphSession:
+def _open(
+    bundle: Bundle,
+    variant: Variant,
+    provider: Provider,
+    settings: Settings,
+    threads: int,
+    trusted: Collection[str] = (),
+) -> GraphSession:
     graph_file, *weights = variant.files
     trust(bundle, [graph_file], settings)
     graph = bundle.path(graph_file)
     # Weights are only numbers, which the scan finds to be where the graph says: they are checked while ONNX Runtime
-    # maps them, and nothing answers before. It hides a fifth of the time of a start.
-    with trusted_meanwhile(bundle, weights, settings):
+    # maps them, and nothing answers before.
+    with trusted_meanwhile(bundle, [name for name in weights if name not in trusted], settings):
         facts = scan_variant(bundle, variant)
         session = _session(graph, facts, bundle, variant, provider, settings, threads)
     if session.node_share < 1.0 and not settings.allow_fallback:

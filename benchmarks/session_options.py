@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "no memory patterns": {"session.enable_mem_pattern": "0"},
     "not prepacked": {"session.disable_prepacking": "1"},
 }
-CELLS = ((1, 16), (1, 128), (8, 128))
+CELLS = ((1, 16), (1, 128))
 PAUSES_MS = (0, 3, 20)
 CALLS = 3
 LARGE = (16, 256)

@@ -21,6 +21,7 @@ from edgeplm_runtime.bundle.verify import scan_variant
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import (
     BadBundle,
+    BadInput,
     CanaryDrift,
     EdgePLMError,
     MissingDependency,
@@ -120,11 +121,14 @@ def trust(bundle: Bundle, names: Sequence[str], settings: Settings) -> None:
         bundle.refuse_shared(names)
 
 
-def likely_weights(bundle: Bundle, settings: Settings) -> list[str]:
-    """The weight files of the variant that open_best tries first. Raises BadInput for an unknown name."""
-    provider = provider_named(settings.provider)
-    found = candidates(bundle.manifest, variant=settings.variant, provider=provider.name)
-    return next((candidate.variant.files[1:] for candidate in found if candidate.reason is None), [])
+def likely_weights(bundle: Bundle, settings: Settings) -> tuple[str, ...]:
+    """The weight files of the variant that open_best tries first; none where it will refuse what was asked."""
+    with suppress(BadInput):
+        provider = provider_named(settings.provider)
+        for candidate in candidates(bundle.manifest, variant=settings.variant, provider=provider.name):
+            if candidate.reason is None:
+                return candidate.variant.files[1:]
+    return ()
 
 
 @contextmanager

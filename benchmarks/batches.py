@@ -1,7 +1,7 @@
 """Which batches are fastest on this machine: how many tokens in one, how much padding, and how many calls side by side?
 
-64 mixed texts and 256 sentences as lists, raw text to vectors, in turns. Beside it the cost of a shape that a session
-has not seen yet.
+64 mixed texts and 256 sentences as lists, raw text to vectors, in turns. Beside it what a graph call costs beside its
+tokens, and what a shape costs that a session has not seen yet.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgeplm_runtime.engine import Engine, TruncationWarning, load
 from edgeplm_runtime.machine import cores_usable
 
 
-BUDGETS = (1, 256, 1024, 4096)
+BUDGETS = (1, 256, 512, 1024, 4096)
 TEXTS = 64
 SHAPES = 20
 
@@ -32,7 +32,7 @@ def main() -> None:
     turns = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     kinds = {"mixed lengths": mixed_texts(TEXTS * 4)[::4], "sentences": sentences(TEXTS * 4)}
     made = table("milliseconds a list", "", "lanes", *map(str, BUDGETS))
-    document: dict[str, Any] = {"turns": turns, "lists": {}, "new_shape_ms": {}}
+    document: dict[str, Any] = {"turns": turns, "lists": {}, "call_ms": {}, "new_shape_ms": {}}
     for variant in ("fp32", "int8"):
         engines = {
             (lanes, budget): load(bundle_of(MODEL), variant, lanes=lanes, token_budget=budget, stable=False)
@@ -46,14 +46,29 @@ def main() -> None:
                 row = {str(budget): samples[lanes, budget] for budget in BUDGETS}
                 document["lists"][f"{variant}, {kind}, {lanes} lanes"] = row
                 made.add_row(f"{variant}, {kind}", str(lanes), *(f"{statistics.median(v):.0f}" for v in row.values()))
+        document["call_ms"][variant] = call_costs(engines[1, BUDGETS[0]])
         document["new_shape_ms"][variant] = new_shapes(engines[1, BUDGETS[0]])
     console().print(made)
     for variant, found in document["new_shape_ms"].items():
+        cost, token = fixed_cost(document["call_ms"][variant])
+        first, following = (statistics.median(found[key]) for key in ("first", "next"))
         console().print(
-            f"{variant}: the first call of a shape takes {statistics.median(found['first']):.2f} ms, the next ones "
-            f"{statistics.median(found['next']):.2f} ms (median of {SHAPES} shapes of about 64 tokens)"
+            f"{variant}: a call costs {cost:.2f} ms beside its tokens, as much as {cost / token:.0f} of them; the first "
+            f"call of a shape takes {first:.1f} ms, the next ones {following:.1f} ms (median of {SHAPES} shapes)"
         )
     write("batches", document)
+
+
+def call_costs(engine: Engine) -> dict[str, list[float]]:
+    """Milliseconds of calls of one row by its length."""
+    rows = {length: np.full((1, length), 2000) for length in (8, 16, 32, 64)}
+    return in_turns({str(n): lambda ids=ids: engine.forward(ids) for n, ids in rows.items()}, turns=15)
+
+
+def fixed_cost(samples: dict[str, list[float]]) -> tuple[float, float]:
+    """Milliseconds of a call without tokens, and of one token: a line through the medians."""
+    token, call = np.polyfit([int(n) for n in samples], [statistics.median(v) for v in samples.values()], 1)
+    return float(call), float(token)
 
 
 def new_shapes(engine: Engine) -> dict[str, list[float]]:

@@ -53,8 +53,8 @@ def main() -> None:
         cost, token = fixed_cost(document["call_ms"][variant])
         first, following = (statistics.median(found[key]) for key in ("first", "next"))
         console().print(
-            f"{variant}: a call costs {cost:.2f} ms beside its tokens, as much as {cost / token:.0f} of them; the first "
-            f"call of a shape takes {first:.1f} ms, the next ones {following:.1f} ms (median of {SHAPES} shapes)"
+            f"{variant}: a call costs {cost:.2f} ms beside its tokens, as much as {cost / token:.0f} of them; the "
+            f"first call of a shape takes {first:.1f} ms, the next ones {following:.1f} ms (median of {SHAPES} shapes)"
         )
     write("batches", document)
 

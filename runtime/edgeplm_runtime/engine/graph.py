@@ -66,12 +66,13 @@ class OpenGraph:
 
     def narrow(self) -> GraphSession:
         """The session that lanes share, each call with its part of the threads; opened when it is first needed."""
-        if self._narrow is None:
-            with self._lock:
-                if self._narrow is None:
-                    threads = self._threads // self._active.lanes
-                    self._narrow = open_again(self._bundle, self._active, self._settings, threads)
-        return self._narrow
+        with self._narrow_lock:
+            if (narrow := self._narrow) is None:
+                active = self.active
+                narrow = open_again(self._bundle, active, self._settings, self._threads // active.lanes)
+                self.alive()  # one that was closed meanwhile must not come back
+                self._narrow = narrow
+            return narrow
 
     def alive(self) -> GraphSession:
         """The session of this process; opened anew after a fork. Raises EngineClosed."""
@@ -94,6 +95,7 @@ class OpenGraph:
         self._session: GraphSession | None
         session, self._active = open_best(self._bundle, self._task, self._settings, self._threads, trusted=trusted)
         self._lanes = Lanes(self._active.lanes)
+        self._narrow_lock = threading.Lock()  # new in a forked child, whose parent may have held it
         self._narrow: GraphSession | None = None
         self._session = session
         self._pid = os.getpid()  # last: from now on other threads of this process use the session

@@ -16,13 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from edgeplm_runtime.bundle.choose import Candidate, candidates
 from edgeplm_runtime.bundle.manifest import ADVICE, Manifest
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
-from edgeplm_runtime.engine.opening import Active, memory_is_short, open_best, run_graph, trust, within_vocabulary
+from edgeplm_runtime.engine.opening import Active, memory_is_short, open_planned, run_graph, trust, within_vocabulary
+from edgeplm_runtime.engine.planning import plan
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, EngineClosed, shown, unknown
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import Floats, integers, pad
+from edgeplm_runtime.profile import AUTO
 from edgeplm_runtime.providers import provider_named
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, plan
+from edgeplm_runtime.scheduling.buckets import plan as batches
 from edgeplm_runtime.session import GraphSession, warn_of_two_distributions
 from edgeplm_runtime.tasks import TASKS, Task
 from edgeplm_runtime.text.items import Item, iterated, listed, text_and_pair
@@ -59,10 +61,11 @@ def load(
     *,
     check_hashes: bool = True,
     prepack: bool = True,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     stable: bool = True,
     memory_limit_bytes: int | None = None,
     timeout_s: float | None = None,
+    profile: str = AUTO,
 ) -> Engine:
     """The bundle in `path`, ready to answer.
 
@@ -74,7 +77,8 @@ def load(
     token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
     a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. For
     bundles of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch
-    and the opening of the graph, both None for no limit.
+    and the opening of the graph, both None for no limit. profile: "auto", the one that `edgeplm tune` stored for this
+    bundle and machine, which then decides what is left open here; "off"; or the path of one, which must fit.
 
     Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded.
     """
@@ -91,6 +95,7 @@ def load(
             stable=stable,
             memory_limit_bytes=memory_limit_bytes,
             timeout_s=timeout_s,
+            profile=profile,
         )
     )
 
@@ -111,7 +116,6 @@ class Engine:
                 f"{', '.join(TASKS)}. Upgrade edgeplm on this machine."
             )
         self.task: Task = TASKS[self.manifest.task]
-        self.threads = settings.threads or cores_usable()
         text = self.manifest.text
         warn_of_two_distributions()
         # The tokenizer library starts a thread for each core that it sees, whatever the container's quota is; it
@@ -242,7 +246,8 @@ class Engine:
 
     def _open(self) -> None:
         """Open the graph that is best here. Called again in a forked child."""
-        session, self._active = open_best(self.bundle, self.task, self._settings, self.threads)
+        wanted = plan(self.bundle, self._settings)
+        session, self._active, self._plan = open_planned(self.bundle, self.task, wanted, self._settings)
         self._session = session
         self._pid = os.getpid()  # last: from now on other threads of this process use the session
 
@@ -256,8 +261,8 @@ class Engine:
         encoded = self.tokenizer.encode(items, truncation=options.get("truncation", True))
         task_options = {key: value for key, value in options.items() if key in self.task.options}
         answers: list[Detailed | None] = [None] * len(items)
-        budget = ALONE if self._active.alone else self._settings.token_budget
-        for batch in plan([len(e.ids) for e in encoded], budget=budget):
+        budget = ALONE if self._active.alone else self._plan.token_budget
+        for batch in batches([len(e.ids) for e in encoded], budget=budget):
             for position, row in zip(batch, self._run(session, [encoded[i] for i in batch]), strict=True):
                 one = encoded[position]
                 answer = self.task.answer(row, self.manifest, task_options)

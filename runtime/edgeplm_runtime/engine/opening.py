@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from edgeplm_runtime.bundle.choose import candidates
 from edgeplm_runtime.bundle.manifest import Variant
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.bundle.verify import scan_variant
+from edgeplm_runtime.engine.planning import Plan, untuned
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import (
     BadBundle,
+    BadInput,
     CanaryDrift,
     EdgePLMError,
     MissingDependency,
@@ -32,11 +35,16 @@ from edgeplm_runtime.session import GraphSession, SessionSettings, older_than_pr
 from edgeplm_runtime.tasks import Task
 
 
+class ProfileWarning(UserWarning):
+    """A device profile chose what does not run here any more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Active:
     """What really runs. `node_share` is the share of graph nodes on `provider`, from 0 to 1.
 
     `alone`: each text gets a graph call of its own, because the texts of a call would move each other.
+    `profile` says which device profile chose, or why none did.
     """
 
     variant: str
@@ -46,6 +54,25 @@ class Active:
     threads: int
     canary: str
     alone: bool = False
+    profile: str = "not asked for"
+
+
+def open_planned(bundle: Bundle, task: Task, plan: Plan, asked: Settings) -> tuple[GraphSession, Active, Plan]:
+    """What the plan says, opened. A choice of the device profile that no longer runs is told, and not insisted on."""
+    try:
+        session, active = open_best(bundle, task, plan.settings, plan.threads)
+    except (BadInput, CanaryDrift, ProviderUnavailable) as error:
+        if not plan.tuned:
+            raise
+        warnings.warn(
+            f"the device profile ({plan.profile}) chose what no longer runs here: {error} Going on without it; run: "
+            "edgeplm tune",
+            ProfileWarning,
+            stacklevel=2,
+        )
+        plan = untuned(asked, f"not usable any more: {error}")
+        session, active = open_best(bundle, task, plan.settings, plan.threads)
+    return session, replace(active, profile=plan.profile), plan
 
 
 def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> tuple[GraphSession, Active]:

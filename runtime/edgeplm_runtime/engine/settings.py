@@ -23,23 +23,25 @@ class Settings:
     allow_fallback: bool
     check_hashes: bool
     prepack: bool
-    token_budget: int
+    token_budget: int | None
     stable: bool
     memory_limit_bytes: int | None
     timeout_s: float | None
+    profile: str
 
     def __post_init__(self) -> None:
         if self.threads is not None:
             _check_whole("threads", self.threads, MAX_THREADS)
+        if self.token_budget is not None:
+            _check_whole("token_budget", self.token_budget, 2**62)
         if self.memory_limit_bytes is not None:
             _check_whole("memory_limit_bytes", self.memory_limit_bytes, 2**62)
-        _check_whole("token_budget", self.token_budget, 2**62)
         timeout = self.timeout_s
         if timeout is not None and not (_is_number(timeout) and 0 < timeout <= threading.TIMEOUT_MAX):
             raise BadInput(f"timeout_s is {timeout!r}; give seconds above 0, or None for no limit.")
         if not isinstance(self.stable, bool):
             raise BadInputType(f"stable is {self.stable!r}; expected True or False.")
-        for name, value in (("variant", self.variant), ("provider", self.provider)):
+        for name, value in (("variant", self.variant), ("provider", self.provider), ("profile", self.profile)):
             if not isinstance(value, str):
                 raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")
         if not isinstance(self.path, (str, os.PathLike)):

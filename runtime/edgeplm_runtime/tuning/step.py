@@ -134,8 +134,14 @@ def _workload(
     bundle: Bundle, pins: Pins, lengths: Sequence[int], texts: Sequence[str] | None, source: str, batch: int
 ) -> Workload:
     """What is timed; the engine that it is made with also checks what is pinned, and the files' hashes."""
-    pinned = {"variant": pins.variant or "auto", "provider": pins.provider or "auto"}
-    with load(bundle.root, **pinned, threads=pins.threads, token_budget=pins.token_budget, profile=OFF) as engine:
+    with load(
+        bundle.root,
+        pins.variant or "auto",
+        pins.provider or "auto",
+        pins.threads,
+        token_budget=pins.token_budget,
+        profile=OFF,
+    ) as engine:
         if texts is not None:
             return of_texts(texts, batch, source)
         known = [length for length in lengths if length <= engine.manifest.text.max_length]

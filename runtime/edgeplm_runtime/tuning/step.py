@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -24,15 +23,14 @@ from edgeplm_runtime.profile import (
     profile_path,
     write_profile,
 )
-from edgeplm_runtime.tuning.race import LAST_TURNS, Call, Lane, race, ranked
+from edgeplm_runtime.tuning.race import LAST_TURNS, Lane, race, ranked
 from edgeplm_runtime.tuning.space import Pins, Space, space, with_budgets
-from edgeplm_runtime.tuning.workload import Workload, of_lengths, of_texts, with_batch
+from edgeplm_runtime.tuning.workload import Workload, of_lengths, of_texts, ready, with_batch
 
 
 LENGTHS = (16, 128)
 FINALISTS = 3  # choices whose token budgets, and batches, are tried
 BATCHES = (1, 2, 4, 8, 16, 32, 64)  # tried under a latency budget, until it breaks
-WARM_UP = 2
 Tell = Callable[[str], None]
 
 
@@ -90,11 +88,11 @@ def tune(
     held: _Held | None = None
     interrupted = False
     try:
-        race(lanes, partial(_ready, opened, work), tell)
+        race(lanes, partial(ready, opened.root, work), tell)
         finalists = [lane.runner for lane in ranked(lanes)[:FINALISTS]]
         if work.batch > 1 and token_budget is None:
             more = [Lane(c) for f in finalists for c in with_budgets(f, pins) if c not in field.choices]
-            race([*ranked(lanes)[:FINALISTS], *more], partial(_ready, opened, work), tell)
+            race([*ranked(lanes)[:FINALISTS], *more], partial(ready, opened.root, work), tell)
             lanes += more
         if latency_budget_ms is not None and finalists:
             held = _largest_batch(opened, work, finalists, latency_budget_ms, tell)
@@ -148,23 +146,6 @@ def _workload(
         return of_lengths(engine, known or lengths, batch)
 
 
-@contextmanager
-def _ready(bundle: Bundle, work: Workload, choice: Choice) -> Iterator[Call]:
-    """The choice's engine, opened and warm."""
-    with load(
-        bundle.root,
-        choice.variant,
-        choice.provider,
-        choice.threads,
-        token_budget=choice.token_budget,
-        check_hashes=False,  # _workload checked them
-        profile=OFF,
-    ) as engine:
-        for _ in range(WARM_UP):
-            work.milliseconds(engine)
-        yield partial(work.milliseconds, engine)
-
-
 def _largest_batch(bundle: Bundle, work: Workload, choices: Sequence[Choice], budget_ms: float, tell: Tell) -> _Held:
     """The batch with the most texts a second among those within the budget. Raises GateFailed when none is."""
     best: _Held | None = None
@@ -172,7 +153,7 @@ def _largest_batch(bundle: Bundle, work: Workload, choices: Sequence[Choice], bu
         lanes = [Lane(choice) for choice in choices]
         tell(f"batches of {batch}: {len(lanes)} choices, {LAST_TURNS} calls each")
         for lane in lanes:
-            with _ready(bundle, with_batch(work, batch), lane.runner) as call:
+            with ready(bundle.root, with_batch(work, batch), lane.runner) as call:
                 lane.samples += [call() for _ in range(LAST_TURNS)]
         holding = ranked([lane for lane in lanes if _p90(lane) <= budget_ms])
         if not holding:

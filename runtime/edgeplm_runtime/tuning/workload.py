@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from edgeplm_runtime.engine import Engine
+from edgeplm_runtime.engine import Engine, load
 from edgeplm_runtime.errors import BadInput
+from edgeplm_runtime.profile import OFF, Choice
 
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]
 MAX_BATCH = 10_000
+WARM_UP = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,26 @@ def with_batch(workload: Workload, batch: int) -> Workload:
     return _workload(texts, batch, workload.words)
 
 
+@contextmanager
+def ready(bundle: Path, work: Workload, choice: Choice) -> Iterator[Callable[[], float]]:
+    """The choice's engine, opened and warm: what is yielded makes all calls once and gives the mean milliseconds.
+
+    Hashes are not checked again, and no profile decides. Raises what load() raises.
+    """
+    with load(
+        bundle,
+        choice.variant,
+        choice.provider,
+        choice.threads,
+        token_budget=choice.token_budget,
+        check_hashes=False,
+        profile=OFF,
+    ) as engine:
+        for _ in range(WARM_UP):
+            work.milliseconds(engine)
+        yield partial(work.milliseconds, engine)
+
+
 def _workload(texts: list[str], batch: int, words: str) -> Workload:
     count = max(batch, len(texts)) // batch * batch
     filled = [texts[i % len(texts)] for i in range(count)]
@@ -73,6 +98,9 @@ def _workload(texts: list[str], batch: int, words: str) -> Workload:
 
 
 def _text(engine: Engine, tokens: int) -> str:
-    """Common words, as many as come to about that number of tokens."""
-    inside = tokens - len(engine.tokenize([""])[0].ids)
-    return " ".join(WORDS[i % len(WORDS)] for i in range(max(1, inside)))
+    """Common words, as many as fit into that number of tokens; one word at least."""
+    texts = [" ".join(WORDS[i % len(WORDS)] for i in range(count)) for count in range(1, tokens + 1)]
+    lengths = [len(encoded.ids) for encoded in engine.tokenize(texts)]
+    # A text that was cut has the model's maximum too: the first of that length is the whole one.
+    longest = max((length for length in lengths if length <= tokens), default=0)
+    return next((text for text, length in zip(texts, lengths, strict=True) if length == longest), texts[0])

@@ -15,6 +15,7 @@ from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.profile import key_of, profile_path, read_profile
 from edgeplm_runtime.tuning import tune
 from edgeplm_runtime.tuning.space import BUDGETS, Pins, space
+from edgeplm_runtime.tuning.workload import of_lengths
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +142,13 @@ def test_another_place_is_taken_on_request(bundle: Path, tmp_path: Path, profile
     assert json.loads(place.read_bytes())["ranked"]
     with load(bundle, profile=str(place)) as engine:
         assert engine.active.profile.startswith(str(place))
+
+
+def test_made_up_texts_have_about_the_tokens_asked_for_and_are_never_cut(bundle: Path) -> None:
+    with load(bundle, profile="off") as engine:
+        limit = engine.manifest.text.max_length
+        for length in (1, 8, limit):
+            (text,) = of_lengths(engine, [length], 1).calls[0]
+            (encoded,) = engine.tokenize([text], truncation=False)
+            assert len(encoded.ids) <= max(length, len(engine.tokenize(["the"])[0].ids))
+            assert length - len(encoded.ids) < 8  # a word's pieces

@@ -119,7 +119,7 @@ def _callable(kind: str, place: str, pooled: bool, threads: int) -> Callable[...
     if kind == "onnxruntime":
         return _session(place, threads)
     if kind != "torch":
-        engine = load(place, kind, threads=threads)
+        engine = load(place, kind, threads=threads, profile="off")
         return lambda *feeds: engine.forward(*feeds)[engine.task.output]
     torch.set_num_threads(threads)
     auto = AutoModel if pooled else AutoModelForSequenceClassification

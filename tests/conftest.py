@@ -19,6 +19,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What somebody measured on this machine must not choose for a test.
+os.environ["EDGEPLM_PROFILES"] = "/nonexistent/profiles"
+
+
 @pytest.fixture(scope="session")
 def toy_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT classifier of two labels, as a checkpoint."""

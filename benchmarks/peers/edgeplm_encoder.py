@@ -14,7 +14,7 @@ def prepare(job: Job) -> None:
 
 def opened(job: Job) -> Opened:
     """The variant named by the kind."""
-    engine = load(job.source, job.kind, threads=job.threads)
+    engine = load(job.source, job.kind, threads=job.threads, profile="off")
     variant = engine.bundle.variant(job.kind)
 
     def call(feeds: Arrays) -> Any:

@@ -15,7 +15,7 @@ warnings.simplefilter("ignore")
 bundle, variant, texts_path, out, threads = sys.argv[1:]
 with open(texts_path, encoding="utf-8") as file:
     texts = json.load(file)
-engine = load(bundle, variant, threads=int(threads))
+engine = load(bundle, variant, threads=int(threads), profile="off")
 engine(texts[:8])
 start = time.perf_counter()
 vectors = engine(texts)

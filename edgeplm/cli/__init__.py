@@ -17,6 +17,7 @@ from edgeplm_runtime.errors import EdgePLMError, unknown
 COMMANDS = {
     "export": "Export a checkpoint as a proved bundle.",
     "quantize": "Add smaller and faster variants to a bundle, each proved and judged on data.",
+    "tune": "Find out what runs a bundle fastest on this machine, and remember it.",
     "run": "Answer texts with a bundle.",
     "inspect": "Show what a bundle holds, and what would run here.",
     "verify": "Check every file of a bundle; with --reference, prove it again.",

@@ -19,17 +19,26 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
     from edgeplm_runtime.bundle.reader import open_bundle
     from edgeplm_runtime.engine import inspect_candidates
     from edgeplm_runtime.machine import describe, isa_shortfall
+    from edgeplm_runtime.profile import find_profile
 
     opened = open_bundle(bundle)
     manifest = opened.manifest
     found = inspect_candidates(opened, provider=provider)
     here = describe().isa
+    tuned = find_profile(opened)
     recheck = {c.variant.name: isa_shortfall(c.variant.isa, here) for c in found}
     if as_json:
         choice = [
             {"variant": c.variant.name, "reason": c.reason, "canary_because": recheck[c.variant.name]} for c in found
         ]
-        print_json({"manifest": opened.document, "candidates": choice})
+        print_json(
+            {
+                "manifest": opened.document,
+                "candidates": choice,
+                "profile": tuned.profile,
+                "profile_words": tuned.words,
+            }
+        )
         return
     screen = console()
     text, checkpoint = manifest.text, manifest.checkpoint
@@ -46,6 +55,10 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
         ("pairs of texts", text.pairs),
         ("prompts", ", ".join(f"{name}: {prompt!r}" for name, prompt in text.prompts.items() if prompt)),
         ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
+        (
+            "device profile",
+            tuned.words if tuned.profile is None else f"{tuned.words}: {tuned.profile.ranked[0].choice.words}",
+        ),
         ("proved on", f"{manifest.machine.cpu} ({', '.join(manifest.machine.isa)})"),
     ):
         if value:

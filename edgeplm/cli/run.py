@@ -22,7 +22,9 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.option("--jsonl", is_flag=True, help='Lines of stdin are JSON: a text, or a pair {"text", "text_pair"}.')
 @click.option("--variant", default="auto", show_default=True, help="The variant to run.")
 @click.option("--provider", default="auto", show_default=True, help="CPU, CUDA, TensorRT or OpenVINO.")
-@click.option("--threads", type=int, help="Threads of all graph calls together; default: the cores this process may use.")
+@click.option(
+    "--threads", type=int, help="Threads of all graph calls together; default: the cores this process may use."
+)
 @click.option("--top-k", type=int, help="How many labels to print for each text; 0 for all of them.")
 @click.option("--function-to-apply", help="softmax, sigmoid, none or default.")
 @click.option("--prompt-name", help="A prompt of the bundle to put before each text.")
@@ -30,6 +32,12 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.option("--no-stable", is_flag=True, help="Let texts share calls although they move each other a little.")
 @click.option("--no-truncation", is_flag=True, help="Refuse texts longer than the model takes.")
 @click.option("--allow-fallback", is_flag=True, help="Accept nodes on the CPU where the provider cannot run them.")
+@click.option(
+    "--profile",
+    default="auto",
+    show_default=True,
+    help="The device profile of `edgeplm tune`: auto, off, or a file that must fit.",
+)
 @click.option("--timeout", "timeout_s", type=float, help="Seconds that one batch may take; for unknown bundles.")
 @click.option("--memory-limit", "memory_mb", type=int, help="MB that the graph's values may take; CPU only.")
 @click.option("--skip-hashes", is_flag=True, help="Do not compare the files with the manifest.")
@@ -48,6 +56,7 @@ def command(
     no_stable: bool,
     no_truncation: bool,
     allow_fallback: bool,
+    profile: str,
     timeout_s: float | None,
     memory_mb: int | None,
     skip_hashes: bool,
@@ -82,6 +91,7 @@ def command(
         prepack=from_stdin or len(texts) > ONE_SHOT,
         memory_limit_bytes=None if memory_mb is None else memory_mb * 2**20,
         timeout_s=timeout_s,
+        profile=profile,
     ) as engine:
         inputs: Iterator[Any] = _lines(jsonl) if from_stdin else iter(texts)
         if pair is not None:

@@ -30,7 +30,7 @@ def measure(bundle: Path, variants: Sequence[str], tell: Callable[[str], None]) 
     for turn in range(TURNS):
         for name in variants:
             tell(f"latency: turn {turn + 1} of {TURNS}, {name}")
-            with load(bundle, name, check_hashes=False) as engine:
+            with load(bundle, name, check_hashes=False, profile="off") as engine:
                 for rows, tokens in _cells(engine):
                     found[name].setdefault(f"{rows}x{tokens}", []).append(_burst(engine, rows, tokens))
     return {name: {cell: statistics.median(ms) for cell, ms in cells.items()} for name, cells in found.items()}

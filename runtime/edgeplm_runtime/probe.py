@@ -99,7 +99,7 @@ def run(job: Job) -> Result:
     from edgeplm_runtime.engine import load
     from edgeplm_runtime.machine import describe
 
-    with load(job.bundle, job.variant, stable=job.stable) as engine:
+    with load(job.bundle, job.variant, stable=job.stable, profile="off") as engine:
         ids = []
         for cell in job.ids:
             found = engine.forward(cell.ids, cell.mask, outputs=job.outputs)

@@ -43,6 +43,7 @@ ONE_NODE_GRAPH = (
     b'\x08\x07\x12\x00:7\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x05probeZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n'
     b"\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
+PLUGIN_FOLDER = re.compile(r"(onnxruntime_ep_[a-z0-9_]+)-([0-9][^-]*)\.dist-info")
 DISTRIBUTION_FOLDER = re.compile(r"(onnxruntime(?:_gpu|_openvino|_directml|_qnn|_rocm)?)-([0-9][^-]*)\.dist-info")
 # ONNX Runtime's own log. It logs each error that it also raises, so on the CPU only what is fatal (4); why a
 # provider could not be loaded it only logs (3).
@@ -119,11 +120,20 @@ def installed_distributions() -> list[str]:
 
     Read from the names of the folders that pip leaves: importlib.metadata would cost a start 20 ms.
     """
+    return _installed(DISTRIBUTION_FOLDER)
+
+
+def provider_distributions() -> list[str]:
+    """The distributions of ONNX Runtime and of its plugin providers, with their versions."""
+    return sorted(_installed(DISTRIBUTION_FOLDER) + _installed(PLUGIN_FOLDER))
+
+
+def _installed(pattern: re.Pattern[str]) -> list[str]:
     found: dict[str, str] = {}
     for folder in sys.path:
         with suppress(OSError):
             for entry in os.listdir(folder or "."):
-                if match := DISTRIBUTION_FOLDER.fullmatch(entry):
+                if match := pattern.fullmatch(entry):
                     found.setdefault(match[1].replace("_", "-"), match[2])
     return [f"{name} {version}" for name, version in sorted(found.items())]
 

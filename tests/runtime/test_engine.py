@@ -38,7 +38,7 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "a text for threads": ({"threads": "2"}, "threads is '2'"),
     "half a thread": ({"threads": 1.5}, r"threads is 1\.5"),
     "no tokens": ({"token_budget": 0}, "token_budget is 0"),
-    "None for tokens": ({"token_budget": None}, "token_budget is None"),
+    "a truth value for the profile": ({"profile": True}, "profile is bool; expected a name"),
     "no memory": ({"memory_limit_bytes": 0}, "memory_limit_bytes is 0"),
     "a text for memory": ({"memory_limit_bytes": "1G"}, "memory_limit_bytes is '1G'"),
     "no time": ({"timeout_s": 0}, "timeout_s is 0; give seconds above 0"),
@@ -84,6 +84,7 @@ def test_what_is_active_is_said_and_cannot_be_changed(engine: Engine) -> None:
         "canary": "same kind of CPU",
         "alone": False,
         "lanes": min(2, cores_usable()),
+        "profile": "none: `edgeplm tune` was not run here",
     }
     with pytest.raises(dataclasses.FrozenInstanceError):
         active.threads = 3  # type: ignore[misc]

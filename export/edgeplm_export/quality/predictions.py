@@ -43,7 +43,7 @@ def predict(
 
     Raises GateFailed, naming the row, for an answer that is not finite, and what load() raises.
     """
-    with load(bundle, variant) as engine, warnings.catch_warnings():
+    with load(bundle, variant, profile="off") as engine, warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # fp32 is cut in the same way; a score is a score
         manifest = engine.manifest
         alone = manifest.text.pairs == "refused"

@@ -24,12 +24,14 @@ from edgeplm_runtime.engine.opening import (
     trusted_meanwhile,
     within_vocabulary,
 )
+from edgeplm_runtime.engine.planning import plan
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, shown, unknown
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import Floats, integers, pad
+from edgeplm_runtime.profile import AUTO
 from edgeplm_runtime.providers import provider_named
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, plan
+from edgeplm_runtime.scheduling.buckets import plan as batches_of
 from edgeplm_runtime.scheduling.overlap import ahead, side_by_side
 from edgeplm_runtime.session import warn_of_two_distributions
 from edgeplm_runtime.tasks import TASKS, Task
@@ -67,12 +69,13 @@ def load(
     *,
     check_hashes: bool = True,
     prepack: bool = True,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     stable: bool = True,
     lanes: int | None = None,
     share_threads: bool = False,
     memory_limit_bytes: int | None = None,
     timeout_s: float | None = None,
+    profile: str = AUTO,
 ) -> Engine:
     """The bundle in `path`, ready to answer.
 
@@ -86,7 +89,8 @@ def load(
     graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU, else 1.
     share_threads: one pool of threads for all engines that this process loads from now on. For bundles of unknown
     origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the opening of
-    the graph, both None for no limit.
+    the graph, both None for no limit. profile: "auto", the one that `edgeplm tune` stored for this bundle and machine,
+    which then decides what is left open here; "off"; or the path of one, which must fit.
 
     Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded.
     """
@@ -105,6 +109,7 @@ def load(
             share_threads=share_threads,
             memory_limit_bytes=memory_limit_bytes,
             timeout_s=timeout_s,
+            profile=profile,
         )
     )
 
@@ -136,11 +141,6 @@ class Engine:
                 f"{', '.join(TASKS)}. Upgrade edgeplm on this machine."
             )
         self.task: Task = TASKS[self.manifest.task]
-        self.threads = settings.threads or cores_usable()
-        if settings.lanes is not None and settings.lanes > self.threads:
-            raise BadInput(
-                f"lanes is {settings.lanes}, threads {self.threads}: each lane needs a thread. Give fewer lanes."
-            )
         text = self.manifest.text
         warn_of_two_distributions()
         # The tokenizer library starts a thread for each core that it sees, whatever the container's quota is; it
@@ -148,11 +148,12 @@ class Engine:
         os.environ.setdefault("RAYON_NUM_THREADS", str(cores_usable()))
         with memory_is_short("to load the bundle"):
             # Hashing the weights takes as long as all else here, and lets other threads work.
-            weights = likely_weights(self.bundle, settings)
+            planned = plan(self.bundle, settings)
+            weights = likely_weights(self.bundle, planned.settings)
             with trusted_meanwhile(self.bundle, weights, settings):
                 trust(self.bundle, [text.tokenizer], settings)
                 self.tokenizer = Tokenizer(self.bundle.path(text.tokenizer), text)
-                self._graph = OpenGraph(self.bundle, self.task, settings, self.threads, trusted=weights)
+                self._graph = OpenGraph(self.bundle, self.task, planned, settings, trusted=weights)
 
     def __call__(self, inputs: Any, *, details: bool = False, **options: Any) -> Any:
         """The answer for one input, or a list of answers, in order, for a list of them.
@@ -320,7 +321,7 @@ class Engine:
         """The answer for each encoded input, in order."""
         task_options = self._of_the_task(options)
         answers: list[Detailed | None] = [None] * len(encoded)
-        batches = plan([len(e.ids) for e in encoded], budget=self._budget)
+        batches = batches_of([len(e.ids) for e in encoded], budget=self._budget)
         # With few tokens the graph would hardly be opened a second time before they are done.
         share = len(batches) > 1 and self._graph.worth_lanes(sum(len(e.ids) for e in encoded))
 
@@ -354,7 +355,7 @@ class Engine:
 
     @property
     def _budget(self) -> int:
-        return ALONE if self.active.alone else self._settings.token_budget
+        return ALONE if self.active.alone else self._graph.token_budget
 
     def _run(self, batch: Sequence[Encoded], *, share: bool = False) -> list[Floats]:
         """The task's output for each row of a batch, float32, without the padding."""

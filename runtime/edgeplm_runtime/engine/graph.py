@@ -10,7 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeplm_runtime.bundle.reader import Bundle
-from edgeplm_runtime.engine.opening import Active, open_again, open_best, run_graph
+from edgeplm_runtime.engine.opening import Active, open_again, open_planned, run_graph
+from edgeplm_runtime.engine.planning import Plan
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import EngineClosed
 from edgeplm_runtime.numerics import Ids
@@ -32,12 +33,15 @@ _inherited_sessions: list[GraphSession] = []
 class OpenGraph:
     """Runs the variant that is best here. Safe from many threads, and after a fork."""
 
-    def __init__(
-        self, bundle: Bundle, task: Task, settings: Settings, threads: int, *, trusted: Collection[str]
-    ) -> None:
-        """Choose, check and open; load() documents what is raised. `trusted`: files that the caller checks."""
-        self._bundle, self._task, self._settings, self._threads = bundle, task, settings, threads
+    def __init__(self, bundle: Bundle, task: Task, plan: Plan, asked: Settings, *, trusted: Collection[str]) -> None:
+        """Choose, check and open what the plan says; load() documents what is raised.
+
+        `asked` are the settings without the device profile. `trusted`: files that the caller checks.
+        """
+        self._bundle, self._task, self._plan, self._asked = bundle, task, plan, asked
         self._lock = threading.Lock()
+        self._session: GraphSession | None = None
+        self._narrow: GraphSession | None = None
         self._open(trusted)
 
     @property
@@ -45,6 +49,11 @@ class OpenGraph:
         """What really runs."""
         self.alive()
         return self._active
+
+    @property
+    def token_budget(self) -> int:
+        """Rows × padded length of one batch."""
+        return self._plan.settings.token_budget or TOKEN_BUDGET
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -57,7 +66,7 @@ class OpenGraph:
         with self._lanes.enter(share=share) as shared:
             session = self.alive()  # it may have been closed while this waited
             # A call larger than a batch may be would otherwise keep its memory for as long as the engine lives.
-            large = feeds["input_ids"].size > max(self._settings.token_budget, TOKEN_BUDGET)
+            large = feeds["input_ids"].size > max(self.token_budget, TOKEN_BUDGET)
             return run_graph(self.narrow() if shared else session, wanted, feeds, give_back=large)
 
     def worth_lanes(self, tokens: int) -> bool:
@@ -69,7 +78,7 @@ class OpenGraph:
         with self._narrow_lock:
             if (narrow := self._narrow) is None:
                 active = self.active
-                narrow = open_again(self._bundle, active, self._settings, self._threads // active.lanes)
+                narrow = open_again(self._bundle, active, self._plan.settings, active.threads // active.lanes)
                 self.alive()  # one that was closed meanwhile must not come back
                 self._narrow = narrow
             return narrow
@@ -92,10 +101,11 @@ class OpenGraph:
         self._session = self._narrow = None
 
     def _open(self, trusted: Collection[str] = ()) -> None:
-        self._session: GraphSession | None
-        session, self._active = open_best(self._bundle, self._task, self._settings, self._threads, trusted=trusted)
+        session, self._active, self._plan = open_planned(
+            self._bundle, self._task, self._plan, self._asked, trusted=trusted
+        )
         self._lanes = Lanes(self._active.lanes)
         self._narrow_lock = threading.Lock()  # new in a forked child, whose parent may have held it
-        self._narrow: GraphSession | None = None
+        self._narrow = None
         self._session = session
         self._pid = os.getpid()  # last: from now on other threads of this process use the session

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgeplm_runtime.bundle.manifest import Variant
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.bundle.scan import GraphFacts
 from edgeplm_runtime.bundle.verify import scan_variant
+from edgeplm_runtime.engine.planning import Plan, untuned
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import (
     BadBundle,
@@ -29,7 +31,7 @@ from edgeplm_runtime.errors import (
     ProviderUnavailable,
     shown,
 )
-from edgeplm_runtime.machine import describe, isa_shortfall
+from edgeplm_runtime.machine import cores_usable, describe, isa_shortfall
 from edgeplm_runtime.numerics import Ids
 from edgeplm_runtime.providers import Provider, provider_named
 from edgeplm_runtime.session import GraphSession, SessionSettings, older_than_proved, usable
@@ -39,12 +41,17 @@ from edgeplm_runtime.tasks import Task
 LANES = 2  # measured on two cores only, where it gains 15 % (docs/scheduling.md)
 
 
+class ProfileWarning(UserWarning):
+    """A device profile chose what does not run here any more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Active:
     """What really runs. `node_share` is the share of graph nodes on `provider`, from 0 to 1.
 
     `alone`: each text gets a graph call of its own, because the texts of a call would move each other. `lanes`: so many
-    graph calls run at once where there is much to do, and divide the threads among them.
+    graph calls run at once where there is much to do, and divide the threads among them. `profile` says which device
+    profile chose, or why none did.
     """
 
     variant: str
@@ -55,15 +62,40 @@ class Active:
     canary: str
     alone: bool = False
     lanes: int = 1
+    profile: str = "not asked for"
+
+
+def open_planned(
+    bundle: Bundle, task: Task, plan: Plan, asked: Settings, *, trusted: Collection[str] = ()
+) -> tuple[GraphSession, Active, Plan]:
+    """What the plan says, opened. A choice of the device profile that no longer runs is told, and not insisted on.
+
+    `asked` are the settings without the profile; `trusted`: files that somebody else checks.
+    """
+    try:
+        session, active = open_best(bundle, task, plan.settings, trusted=trusted)
+    except (BadInput, CanaryDrift, ProviderUnavailable) as error:
+        if not plan.tuned:
+            raise
+        warnings.warn(
+            f"the device profile ({plan.profile}) chose what no longer runs here: {error} Going on without it; run: "
+            "edgeplm tune",
+            ProfileWarning,
+            stacklevel=2,
+        )
+        plan = untuned(asked, f"not usable any more: {error}")
+        session, active = open_best(bundle, task, plan.settings, trusted=trusted)
+    return session, replace(active, profile=plan.profile), plan
 
 
 def open_best(
-    bundle: Bundle, task: Task, settings: Settings, threads: int, *, trusted: Collection[str] = ()
+    bundle: Bundle, task: Task, settings: Settings, *, trusted: Collection[str] = ()
 ) -> tuple[GraphSession, Active]:
     """The best variant that runs here and gives the answers that were proved. load() documents what is raised.
 
-    `trusted`: files that somebody else checks.
+    `settings` are those of a plan, with a number of threads. `trusted`: files that somebody else checks.
     """
+    threads = settings.threads or cores_usable()
     provider = provider_named(settings.provider)
     if provider.name != "CPU" and (reason := usable(provider)):
         raise ProviderUnavailable(f"{provider.name} is not usable here: {reason}")
@@ -88,7 +120,8 @@ def open_best(
             threads=threads,
             canary=canary,
             alone=variant.alone and settings.stable,
-            lanes=settings.lanes or _lanes(provider, session, threads),
+            # A pool that sessions share cannot be divided.
+            lanes=1 if session.shares_threads else settings.lanes or usual_lanes(provider.name, threads),
         )
     if passing := _passing(bundle, task, settings, threads, provider, set(refused)):
         names = " or ".join(repr(name) for name in passing)
@@ -108,9 +141,9 @@ def open_again(bundle: Bundle, active: Active, settings: Settings, threads: int)
     return _open(bundle, variant, provider_named(settings.provider), settings, threads)
 
 
-def _lanes(provider: Provider, session: GraphSession, threads: int) -> int:
-    # Sessions that share one pool cannot divide it.
-    return min(LANES, threads) if provider.name == "CPU" and not session.shares_threads else 1
+def usual_lanes(provider: str, threads: int) -> int:
+    """Graph calls side by side where nothing else was asked for."""
+    return min(LANES, threads) if provider == "CPU" else 1
 
 
 def trust(bundle: Bundle, names: Sequence[str], settings: Settings) -> None:

@@ -23,12 +23,13 @@ class Settings:
     allow_fallback: bool
     check_hashes: bool
     prepack: bool
-    token_budget: int
+    token_budget: int | None
     stable: bool
     lanes: int | None
     share_threads: bool
     memory_limit_bytes: int | None
     timeout_s: float | None
+    profile: str
 
     def __post_init__(self) -> None:
         if self.threads is not None:
@@ -37,7 +38,8 @@ class Settings:
             check_whole("lanes", self.lanes, MAX_THREADS)
         if self.memory_limit_bytes is not None:
             check_whole("memory_limit_bytes", self.memory_limit_bytes, 2**62)
-        check_whole("token_budget", self.token_budget, 2**62)
+        if self.token_budget is not None:
+            check_whole("token_budget", self.token_budget, 2**62)
         timeout = self.timeout_s
         if timeout is not None and (not is_duration(timeout) or timeout == 0):
             raise BadInput(f"timeout_s is {timeout!r}; give seconds above 0, or None for no limit.")
@@ -46,7 +48,7 @@ class Settings:
                 raise BadInputType(f"{name} is {switch!r}; expected True or False.")
         if self.share_threads and self.lanes not in (None, 1):
             raise BadInput(f"lanes is {self.lanes}; engines that share their threads have one. Leave one of them out.")
-        for name, value in (("variant", self.variant), ("provider", self.provider)):
+        for name, value in (("variant", self.variant), ("provider", self.provider), ("profile", self.profile)):
             if not isinstance(value, str):
                 raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")
         if not isinstance(self.path, (str, os.PathLike)):

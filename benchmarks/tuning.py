@@ -1,0 +1,107 @@
+"""Does `edgeplm tune` find the fastest choice, and at what cost? Against an exhaustive sweep of the same choices.
+
+    python -m benchmarks.tuning [--model NAME …] [--batch N]
+
+The sweep opens every variant × provider × threads × token budget once a turn, in an order of its own each turn, and
+calls each as often as the race calls its winner. tune's winner is then looked up in the sweep: how far is it behind the
+sweep's best? Raw result: benchmarks/results/MACHINE/tuning.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks._common import bundle_of, versions, write
+from edgeplm_export.quantizing import quantize
+from edgeplm_runtime.bundle.reader import open_bundle
+from edgeplm_runtime.engine import load
+from edgeplm_runtime.errors import EdgePLMError
+from edgeplm_runtime.profile import OFF
+from edgeplm_runtime.tuning import tune
+from edgeplm_runtime.tuning.race import Entrant, ranked
+from edgeplm_runtime.tuning.space import Pins, for_lists, space
+from edgeplm_runtime.tuning.workload import of_lengths, ready
+
+
+MODELS = ("all-minilm-l6-v2", "minilm-l6-sst2", "distilbert-trec6")
+SCHEMES = ("int8-static", "int8-rotated", "int8-conditioned", "int8-weights")
+LENGTHS = (16, 128)
+SWEEP_TURNS, SWEEP_CALLS = 4, 15
+
+
+def main() -> None:
+    """Tune, then sweep, each model; print a line each, write one JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", help="a checkpoint of the assets; may be repeated")
+    parser.add_argument("--batch", type=int, default=8, help="texts of a call")
+    asked = parser.parse_args()
+    rows = []
+    for model in asked.model or MODELS:
+        rows.append(_compare(model, _bundle(model), asked.batch))
+        print(_words(rows[-1]))
+    write("tuning", {"versions": versions("edgeplm", "onnxruntime"), "batch": asked.batch, "models": rows})
+
+
+def _words(row: dict[str, Any]) -> str:
+    return (
+        f"{row['model']}: {row['choices']} choices; the sweep took {row['sweep_s']:.0f} s, its best is {row['best']}, "
+        f"{row['best_ms']:.2f} ms; tune took {row['tune_s']:.0f} s (1/{row['cheaper']:.1f}) and chose {row['chosen']}, "
+        f"{row['chosen_ms']:.2f} ms in the sweep: {row['behind']:+.1%}"
+    )
+
+
+def _bundle(model: str) -> Path:
+    """The model's bundle with some variants to choose among."""
+    bundle = bundle_of(model, ("fp32", "int8"))
+    there = {variant.name for variant in open_bundle(bundle).manifest.variants}
+    if wanted := [scheme for scheme in SCHEMES if scheme not in there]:
+        try:
+            quantize(bundle, scheme=",".join(wanted), progress=lambda message: print(message, file=sys.stderr))
+        except EdgePLMError as error:  # none of the rest passed
+            print(error, file=sys.stderr)
+    return bundle
+
+
+def _compare(model: str, bundle: Path, batch: int) -> dict[str, Any]:
+    opened = open_bundle(bundle)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        tuned = tune(bundle, batch=batch, lengths=LENGTHS, out=Path(folder, "profile.json")).profile
+    tune_s = time.perf_counter() - start
+    start = time.perf_counter()
+    with load(bundle, profile=OFF) as engine:
+        work = of_lengths(engine, LENGTHS, batch)
+    pins = Pins()
+    entrants = [Entrant(c) for choice in space(opened, pins).choices for c in for_lists(choice, pins)]
+    for turn in range(SWEEP_TURNS):
+        print(f"{model}: sweep, turn {turn + 1} of {SWEEP_TURNS}, {len(entrants)} choices", file=sys.stderr)
+        for entrant in random.Random(turn).sample(entrants, len(entrants)):
+            with ready(bundle, work, entrant.choice) as call:
+                entrant.samples += [call() for _ in range(SWEEP_CALLS)]
+    sweep_s = time.perf_counter() - start
+    best = ranked(entrants)[0]
+    chosen = next(entrant for entrant in entrants if entrant.choice == tuned.ranked[0].choice)
+    return {
+        "model": model,
+        "choices": len(entrants),
+        "tune_s": tune_s,
+        "sweep_s": sweep_s,
+        "cheaper": sweep_s / tune_s,
+        "best": best.choice.words,
+        "best_ms": best.median,
+        "chosen": chosen.choice.words,
+        "chosen_ms": chosen.median,
+        "behind": chosen.median / best.median - 1,
+        "profile": tuned,
+        "sweep": [{"choice": entrant.choice, "samples_ms": entrant.samples} for entrant in ranked(entrants)],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What a bundle is opened with: what the caller asked for, then what the device profile measured, then the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgeplm_runtime.bundle.reader import Bundle
+from edgeplm_runtime.engine.settings import Settings
+from edgeplm_runtime.errors import BadInput
+from edgeplm_runtime.machine import cores_usable
+from edgeplm_runtime.profile import find_profile, fitting
+from edgeplm_runtime.providers import provider_named
+from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Settings with threads and token budget filled in, and whatever else a device profile chose.
+
+    `profile` says which one that is, or why there is none; `tuned` whether anything was taken from it.
+    """
+
+    settings: Settings
+    profile: str
+    tuned: bool
+
+
+def plan(bundle: Bundle, settings: Settings) -> Plan:
+    """The plan for this bundle here. Raises BadInput for a profile asked for by path that does not fit."""
+    found = find_profile(bundle, settings.profile)
+    if found.profile is None:
+        return untuned(settings, found.words)
+    pinned = {
+        "variant": None if settings.variant == "auto" else settings.variant,
+        "provider": None if settings.provider == "auto" else provider_named(settings.provider).name,
+        "threads": settings.threads,
+        "lanes": settings.lanes,
+        "token_budget": settings.token_budget,
+    }
+    for choice in fitting(found.profile, **pinned):
+        chosen = replace(
+            settings,
+            variant=choice.variant,
+            provider=choice.provider,
+            threads=choice.threads,
+            lanes=None if settings.share_threads else choice.lanes,
+            token_budget=choice.token_budget,
+        )
+        return Plan(settings=chosen, profile=found.words, tuned=True)
+    return untuned(settings, f"none for what was asked for ({found.words})")
+
+
+def untuned(settings: Settings, words: str) -> Plan:
+    """The plan without a profile; `words` say why. Raises BadInput for more lanes than threads."""
+    threads = settings.threads or cores_usable()
+    if settings.lanes is not None and settings.lanes > threads:
+        raise BadInput(f"lanes is {settings.lanes}, threads {threads}: each lane needs a thread. Give fewer lanes.")
+    filled = replace(settings, threads=threads, token_budget=settings.token_budget or TOKEN_BUDGET)
+    return Plan(settings=filled, profile=words, tuned=False)

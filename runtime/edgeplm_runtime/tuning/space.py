@@ -1,0 +1,118 @@
+"""What `tune` may choose among: variants that run here, providers that work, threads, lanes, token budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+
+from edgeplm_runtime.bundle.choose import candidates
+from edgeplm_runtime.bundle.reader import Bundle
+from edgeplm_runtime.engine.opening import usual_lanes
+from edgeplm_runtime.errors import BadInput, ProviderUnavailable
+from edgeplm_runtime.machine import cores_usable
+from edgeplm_runtime.profile import Choice
+from edgeplm_runtime.providers import PROVIDERS, provider_named
+from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
+from edgeplm_runtime.session import usable
+
+
+BUDGETS = (256, 512, TOKEN_BUDGET, 2048, 4096)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pins:
+    """What the person has decided; None leaves it open. `variants`: the only ones that may be chosen."""
+
+    variant: str | None = None
+    provider: str | None = None
+    threads: int | None = None
+    lanes: int | None = None
+    token_budget: int | None = None
+    variants: Collection[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """The choices with the usual token budget, `default` (what load() takes unprofiled) among them or None.
+
+    `left_out`: what is not among them, each with the reason.
+    """
+
+    choices: list[Choice]
+    default: Choice | None
+    left_out: dict[str, str]
+
+
+def space(bundle: Bundle, pins: Pins) -> Space:
+    """Every choice that the pins leave open. Raises BadInput (unknown names, nothing left), ProviderUnavailable."""
+    left_out: dict[str, str] = {}
+    found = []
+    for name in _providers(pins, left_out):
+        for candidate in candidates(bundle.manifest, variant=pins.variant or "auto", provider=name):
+            variant = candidate.variant.name
+            if candidate.reason is not None:
+                left_out[f"{variant} on {name}"] = candidate.reason
+            elif pins.variants is not None and variant not in pins.variants:
+                left_out[variant] = "it did not pass on the evaluation data"
+            else:
+                found += [
+                    Choice(
+                        variant=variant,
+                        provider=name,
+                        threads=threads,
+                        lanes=pins.lanes or usual_lanes(name, threads),
+                        token_budget=pins.token_budget or TOKEN_BUDGET,
+                    )
+                    for threads in _threads(pins)
+                    if pins.lanes is None or threads >= pins.lanes
+                ]
+    if not found:
+        raise BadInput(
+            "nothing is left to measure: "
+            + "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+            + ". `edgeplm inspect` shows what the bundle has, `edgeplm doctor` what works here."
+        )
+    return Space(choices=found, default=_default(bundle, found), left_out=left_out)
+
+
+def for_lists(choice: Choice, pins: Pins) -> list[Choice]:
+    """The choice with each number of lanes and each token budget worth a try: what matters for long lists only."""
+    budgets = (pins.token_budget,) if pins.token_budget else BUDGETS
+    lanes = {pins.lanes} if pins.lanes else {1, usual_lanes(choice.provider, choice.threads)}
+    return [
+        msgspec.structs.replace(choice, lanes=count, token_budget=budget)
+        for count in sorted(lanes)
+        for budget in budgets
+    ]
+
+
+def _providers(pins: Pins, left_out: dict[str, str]) -> list[str]:
+    if pins.provider is not None:
+        row = provider_named(pins.provider)
+        if reason := usable(row):
+            raise ProviderUnavailable(f"{row.name} is not usable here: {reason}")
+        return [row.name]
+    working = []
+    for row in PROVIDERS.values():
+        if reason := usable(row):
+            left_out[row.name] = reason
+        else:
+            working.append(row.name)
+    return working
+
+
+def _threads(pins: Pins) -> list[int]:
+    """One, half of the cores, all of them: more only wait for each other."""
+    if pins.threads is not None:
+        return [pins.threads]
+    cores = cores_usable()
+    return sorted({1, max(1, cores // 2), cores})
+
+
+def _default(bundle: Bundle, found: list[Choice]) -> Choice | None:
+    """What load() takes where nothing was measured, if it is among the choices."""
+    best = next(c.variant.name for c in candidates(bundle.manifest, variant="auto", provider="CPU"))
+    wanted = [c for c in found if c.variant == best and c.provider == "CPU" and c.threads == cores_usable()]
+    return wanted[0] if wanted else None

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, help="A setting of the scheme, like range=percentile or block=64.")
 @click.option("--no-repair", is_flag=True, help="Refuse a scheme that fails, without putting sites back to float32.")
 @click.option("--replace", is_flag=True, help="Make a variant anew that the bundle already has.")
+@click.option("--provider", default="", help="Where the variants run, several with commas; default: the scheme's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     bundle: str,
@@ -43,6 +44,7 @@ def command(
     settings: tuple[str, ...],
     no_repair: bool,
     replace: bool,
+    provider: str,
     as_json: bool,
 ) -> None:
     """Add variants of other precisions to BUNDLE: proved against fp32, judged on data, measured on this machine.
@@ -69,6 +71,7 @@ def command(
                 settings=chosen,
                 repair=not no_repair,
                 replace=replace,
+                providers=[name.strip() for name in provider.split(",") if name.strip()],
                 progress=progress,
             )
     except edgeplm.NothingWritten as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeplm.cli._output import console, note, notes_to_stderr, print_json, steps, table
+from edgeplm.cli._output import console, named_values, note, notes_to_stderr, print_json, steps, table
 from edgeplm.cli._reports import figure, show_reports
 
 
@@ -55,8 +55,8 @@ def command(
 
     notes_to_stderr()
     quantize = edgeplm.quantize
-    named = _pairs("--columns", columns.split(",") if columns else [])
-    chosen = {name: _number(value) for name, value in _pairs("--set", settings).items()}
+    named = named_values("--columns", columns.split(",") if columns else [])
+    chosen = {name: _number(value) for name, value in named_values("--set", settings).items()}
     try:
         with steps() as progress:
             result = quantize(
@@ -84,18 +84,6 @@ def command(
         print_json({"bundle": str(result.path), "written": result.written, "refused": result.refused})
         return
     _show_written(str(result.path), result.written)
-
-
-def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
-    from edgeplm_runtime.errors import BadInput
-
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value):
-            raise BadInput(f"{option} is given {word!r}; write NAME=VALUE.")
-        found[name.strip()] = value.strip()
-    return found
 
 
 def _number(value: str) -> str | int:

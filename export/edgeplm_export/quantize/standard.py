@@ -37,7 +37,7 @@ def write_standard(source: Path, target: Path) -> None:
 
 
 def to_standard(graph: ir.Graph) -> dict[str, int]:
-    """Replace every operator of com.microsoft in place; gives how many of each. Raises GateFailed for an unknown one."""
+    """Replace every operator of com.microsoft in place; gives how many of each. Raises GateFailed for others."""
     found: dict[str, int] = {}
     for node in list(graph):
         if node.domain != MICROSOFT:
@@ -167,9 +167,7 @@ def _matmul(graph: ir.Graph, node: ir.Node) -> None:
             raise GateFailed(f"FusedMatMul ({node.name}) turns a value of unknown rank.")
         rank = len(value.shape)
         order = [*range(rank - 2), rank - 1, rank - 2]
-        factors += insert(
-            node, "Transpose", [value], name=f"{node.name}/standard/{which}", attributes={"perm": order}
-        )
+        factors += insert(node, "Transpose", [value], name=f"{node.name}/standard/{which}", attributes={"perm": order})
     alpha = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
     if alpha == 1.0:
         put_instead(node, "MatMul", factors, {})

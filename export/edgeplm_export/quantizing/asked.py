@@ -45,13 +45,6 @@ def in_place(manifest: Manifest, scheme: Scheme) -> list[str]:
     return [v.name for v in manifest.variants if v.name == scheme.name or graph_name(scheme) in v.files]
 
 
-def chosen_providers(names: Sequence[str]) -> list[Provider]:
-    """The rows of the providers that were named, each once; none for each scheme's own. Raises BadInput."""
-    if isinstance(names, str):
-        raise BadInput(f"providers is the text {names!r}; give a list, like [{names!r}].")
-    return list(dict.fromkeys(provider_named(name) for name in names))
-
-
 def check_providers(schemes: Sequence[Scheme], asked: Sequence[Provider]) -> None:
     """Raises ProviderUnavailable, before any work, for a provider that a scheme needs and that does not work here."""
     here = describe().isa

@@ -23,7 +23,6 @@ from edgeplm_export.quantizing.asked import (
     calibration_texts,
     check_high,
     check_providers,
-    chosen_providers,
     chosen_schemes,
     in_place,
     judging_data,
@@ -35,6 +34,7 @@ from edgeplm_export.quantizing.weigh import weigh
 from edgeplm_runtime.bundle.manifest import MANIFEST_NAME, Manifest
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
 from edgeplm_runtime.errors import GateFailed
+from edgeplm_runtime.providers import providers_named
 from edgeplm_runtime.tasks import task_named
 
 
@@ -90,7 +90,7 @@ def quantize(
     """
     bundle = opened(bundle_path)
     manifest = bundle.manifest
-    rows = chosen_providers(providers)
+    rows = providers_named(providers)
     schemes = chosen_schemes(scheme, manifest, settings or {}, high, replace=replace, providers=rows)
     check_providers(schemes, rows)
     data = read_examples(Path(evaluation), manifest, columns=columns) if evaluation is not None else None

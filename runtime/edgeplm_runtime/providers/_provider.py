@@ -93,7 +93,9 @@ class Provider:
             return f"{self.name} has no {precision}; it computes in {', '.join(self.precisions)}"
         any_of = self.isa.get(precision, ())
         if any_of and not set(any_of) & set(isa):
-            return f"{self.name} computes in {precision} on a CPU with {' or '.join(any_of)} only, and this one has none"
+            return (
+                f"{self.name} computes in {precision} on a CPU with {' or '.join(any_of)} only, and this one has none"
+            )
         return None
 
     def chosen(self, settings: Mapping[str, object]) -> Options:

@@ -16,7 +16,9 @@ PROVIDER = Provider(
     # Its NPU computes float32 graphs in float16 unless told otherwise, and wants static shapes.
     precisions={"fp32": {"enable_htp_fp16_precision": "0"}, "fp16": {}, "int8": {}},
     settings={
-        "backend": Setting(option="backend_type", choices=("htp", "gpu", "cpu"), words="which part; default htp, the NPU"),
+        "backend": Setting(
+            option="backend_type", choices=("htp", "gpu", "cpu"), words="which part; default htp, the NPU"
+        ),
         "performance": Setting(
             option="htp_performance_mode",
             choices=("default", "burst", "balanced", "high_performance", "power_saver"),

@@ -148,7 +148,11 @@ def _with_bias(node: ir.Node) -> ir.Value:
 def _gemm(graph: ir.Graph, node: ir.Node) -> None:
     """Gemm, then the activation that its attribute names."""
     own = {name: value for name, value in node.attributes.items() if not name.startswith("activation")}
-    settings = {name[len("activation_") :]: v for name, v in node.attributes.items() if name.startswith("activation_")}
+    settings = {
+        name.removeprefix("activation_"): attribute.value
+        for name, attribute in node.attributes.items()
+        if name.startswith("activation_")
+    }
     (product,) = insert(node, "Gemm", node.inputs, name=f"{node.name}/standard/product", attributes=own)
     put_instead(node, node.attributes["activation"].as_string(), [product], settings)
 

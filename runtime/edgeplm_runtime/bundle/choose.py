@@ -61,9 +61,10 @@ def _fidelity(variant: Variant) -> int:
     return FIDELITY.index(variant.precision) if variant.precision in FIDELITY else len(FIDELITY)
 
 
-def _distance(variant: Variant, provider: str) -> int:
-    """How near a variant is to the provider: the place in its list."""
-    return variant.providers.index(provider) if provider in variant.providers else len(variant.providers)
+def _distance(variant: Variant, provider: str) -> tuple[bool, int]:
+    """How far a variant is from the provider: not proved on it, or at which place of its list."""
+    proved = provider in variant.providers
+    return not proved, variant.providers.index(provider) if proved else 0
 
 
 def _reason(variant: Variant, provider: str) -> str | None:

@@ -105,7 +105,11 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, threads: int) -> t
         )
     raise CanaryDrift(
         f"no variant of this bundle gives {place} the answers that were proved: {' '.join(refused.values())} "
-        "Export on this machine."
+        + (
+            "Export on this machine."
+            if provider.name == "CPU"
+            else f"`edgeplm quantize --scheme portable --provider {provider.name}` makes one that is proved there."
+        )
     )
 
 

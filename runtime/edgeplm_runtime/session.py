@@ -244,8 +244,10 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
     except Exception as error:
         typed = _typed(error, what)
         if provider.name != "CPU" and isinstance(typed, BadBundle):
+            words = words_of_the_library(ort, provider)
             raise ProviderUnavailable(
-                f"{provider.name} cannot be used: {' '.join(str(error).split())[:400]} It needs {provider.needs}."
+                f"{provider.name} cannot be used: {words + '; ' if words else ''}{' '.join(str(error).split())[:400]} "
+                f"It needs {provider.needs}."
             ) from None
         raise typed from None
     # ONNX Runtime only logs that a provider could not be loaded, and goes on with the CPU.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -84,3 +84,16 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"cannot write a {type(value).__name__} as JSON")
+
+
+def named_values(option: str, words: Sequence[str]) -> dict[str, str]:
+    """What an option of NAME=VALUE was given. Raises BadInput for a word of another form."""
+    from edgeplm_runtime.errors import BadInput
+
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise BadInput(f"{option} is given {word!r}; write NAME=VALUE.")
+        found[name.strip()] = value.strip()
+    return found

@@ -21,7 +21,7 @@ def show_reports(screen: Console, reports: Iterable[VariantReport], *, failures:
     """A table for each variant; with `failures`, only the cells that the tolerance does not allow."""
     for report in reports:
         cells = report.failures if failures else list(report.cells)
-        made = table(f"{report.variant}: parity", "cell", "max abs error", "cosine", "worst text", "problem")
+        made = table(f"{report.name}: parity", "cell", "max abs error", "cosine", "worst text", "problem")
         for cell in cells[:SHOWN]:
             made.add_row(
                 cell.name,

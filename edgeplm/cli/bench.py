@@ -16,7 +16,7 @@ from edgeplm.cli._output import console, note, notes_to_stderr, print_json, step
 @click.option("--repeats", default=50, show_default=True, help="Calls of each cell.")
 @click.option("--cold-starts", default=5, show_default=True, help="Fresh processes to start; 0 for none.")
 @click.option("--variant", default="auto", show_default=True, help="The variant to measure.")
-@click.option("--provider", default="auto", show_default=True, help="CPU, CUDA, TensorRT or OpenVINO.")
+@click.option("--provider", default="auto", show_default=True, help="CPU, OpenVINO, CUDA, …: docs/providers.md.")
 @click.option("--threads", type=int, help="Threads inside one operator; default: the cores this process may use.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, every sample in it.")
 def command(

@@ -16,6 +16,7 @@ from edgeplm.cli._reports import figure, show_reports
 @click.option("--opset", type=int, default=17, show_default=True, help="ONNX opset of the graphs.")
 @click.option("--pairs", type=click.Choice(["optional", "required"]), help="Whether inputs are pairs of texts.")
 @click.option("--max-length", type=int, help="Cut texts at fewer tokens than the model takes.")
+@click.option("--provider", default="", help="Make and prove a variant for these too, with commas.")
 @click.option("--keep-going", is_flag=True, help="Leave out variants that fail a gate and write the rest.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Allow Python code from the checkpoint to run.")
@@ -28,6 +29,7 @@ def command(
     opset: int,
     pairs: str | None,
     max_length: int | None,
+    provider: str,
     keep_going: bool,
     revision: str | None,
     trust_remote_code: bool,
@@ -53,6 +55,7 @@ def command(
                 opset=opset,
                 pairs=pairs,  # type: ignore[arg-type]  # click.Choice has checked it
                 max_length=max_length,
+                providers=[name.strip() for name in provider.split(",") if name.strip()],
                 keep_going=keep_going,
                 revision=revision,
                 trust_remote_code=trust_remote_code,

@@ -20,13 +20,20 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
     from edgeplm_runtime.engine import inspect_candidates
     from edgeplm_runtime.machine import describe, isa_shortfall
     from edgeplm_runtime.profile import find_profile
+    from edgeplm_runtime.providers import provider_named
 
     opened = open_bundle(bundle)
     manifest = opened.manifest
     found = inspect_candidates(opened, provider=provider)
+    name = provider_named(provider).name
     here = describe().isa
     tuned = find_profile(opened)
-    recheck = {c.variant.name: isa_shortfall(c.variant.isa, here) for c in found}
+    recheck = {
+        c.variant.name: isa_shortfall(c.variant.isa, here)
+        if name in c.variant.providers
+        else (f"not proved on {name}",)
+        for c in found
+    }
     if as_json:
         choice = [
             {"variant": c.variant.name, "reason": c.reason, "canary_because": recheck[c.variant.name]} for c in found
@@ -64,7 +71,7 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
         if value:
             facts.add_row(key, escape(value))
     screen.print(facts)
-    made = table("", "variant", "scheme", "size", "max abs error", "min cosine", "argmax", "drift", "here")
+    made = table("", "variant", "scheme", "size", "max abs error", "min cosine", "argmax", "drift", "proved on", "here")
     for position, candidate in enumerate(found):
         v = candidate.variant
         size = sum(manifest.files[name].size for name in v.files)
@@ -77,6 +84,7 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
             figure(v.parity.min_cosine),
             figure(v.parity.argmax_agreement),
             f"{v.parity.batch_drift:.2g}",
+            ", ".join(v.providers),
             escape(candidate.reason or (f"{because}, the first choice" if position == 0 else because)),
         )
     screen.print(made)

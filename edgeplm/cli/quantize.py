@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeplm.cli._output import console, note, notes_to_stderr, print_json, steps, table
+from edgeplm.cli._output import console, named_values, note, notes_to_stderr, print_json, steps, table
 from edgeplm.cli._reports import figure, show_reports
 
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, help="A setting of the scheme, like range=percentile or block=64.")
 @click.option("--no-repair", is_flag=True, help="Refuse a scheme that fails, without putting sites back to float32.")
 @click.option("--replace", is_flag=True, help="Make a variant anew that the bundle already has.")
+@click.option("--provider", default="", help="Where the variants run, several with commas; default: the scheme's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     bundle: str,
@@ -43,6 +44,7 @@ def command(
     settings: tuple[str, ...],
     no_repair: bool,
     replace: bool,
+    provider: str,
     as_json: bool,
 ) -> None:
     """Add variants of other precisions to BUNDLE: proved against fp32, judged on data, measured on this machine.
@@ -53,8 +55,8 @@ def command(
 
     notes_to_stderr()
     quantize = edgeplm.quantize
-    named = _pairs("--columns", columns.split(",") if columns else [])
-    chosen = {name: _number(value) for name, value in _pairs("--set", settings).items()}
+    named = named_values("--columns", columns.split(",") if columns else [])
+    chosen = {name: _number(value) for name, value in named_values("--set", settings).items()}
     try:
         with steps() as progress:
             result = quantize(
@@ -69,6 +71,7 @@ def command(
                 settings=chosen,
                 repair=not no_repair,
                 replace=replace,
+                providers=[name.strip() for name in provider.split(",") if name.strip()],
                 progress=progress,
             )
     except edgeplm.NothingWritten as error:
@@ -81,18 +84,6 @@ def command(
         print_json({"bundle": str(result.path), "written": result.written, "refused": result.refused})
         return
     _show_written(str(result.path), result.written)
-
-
-def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
-    from edgeplm_runtime.errors import BadInput
-
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value):
-            raise BadInput(f"{option} is given {word!r}; write NAME=VALUE.")
-        found[name.strip()] = value.strip()
-    return found
 
 
 def _number(value: str) -> str | int:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from edgeplm.cli._output import console, notes_to_stderr, table
+from edgeplm.cli._output import console, named_values, notes_to_stderr, table
 
 
 ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs less than it saves (docs/benchmarks.md)
@@ -21,7 +21,9 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per input.")
 @click.option("--jsonl", is_flag=True, help='Lines of stdin are JSON: a text, or a pair {"text", "text_pair"}.')
 @click.option("--variant", default="auto", show_default=True, help="The variant to run.")
-@click.option("--provider", default="auto", show_default=True, help="CPU, CUDA, TensorRT or OpenVINO.")
+@click.option("--provider", default="auto", show_default=True, help="CPU, OpenVINO, CUDA, …: docs/providers.md.")
+@click.option("--provider-option", "options", multiple=True, help="Of the provider, NAME=VALUE, like streams=2.")
+@click.option("--cache-dir", type=click.Path(), help="A folder where the provider keeps what it compiles.")
 @click.option(
     "--threads", type=int, help="Threads of all graph calls together; default: the cores this process may use."
 )
@@ -48,6 +50,8 @@ def command(
     jsonl: bool,
     variant: str,
     provider: str,
+    options: tuple[str, ...],
+    cache_dir: str | None,
     threads: int | None,
     top_k: int | None,
     function_to_apply: str | None,
@@ -68,15 +72,15 @@ def command(
     notes_to_stderr()
     if not texts:
         raise BadInput("no texts. Write them after the bundle, or `-` to read one per line from stdin.")
-    options: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
     if top_k is not None:
-        options["top_k"] = top_k or None
+        asked["top_k"] = top_k or None
     if function_to_apply is not None:
-        options["function_to_apply"] = function_to_apply
+        asked["function_to_apply"] = function_to_apply
     if prompt_name is not None:
-        options["prompt_name"] = prompt_name
+        asked["prompt_name"] = prompt_name
     if no_truncation:
-        options["truncation"] = False
+        asked["truncation"] = False
     from_stdin = texts == ("-",)
     if jsonl and not from_stdin:
         raise BadInput("--jsonl is about the lines of stdin; write `-` in place of the texts.")
@@ -92,11 +96,13 @@ def command(
         memory_limit_bytes=None if memory_mb is None else memory_mb * 2**20,
         timeout_s=timeout_s,
         profile=profile,
+        provider_options=named_values("--provider-option", options),
+        cache_dir=cache_dir,
     ) as engine:
         inputs: Iterator[Any] = _lines(jsonl) if from_stdin else iter(texts)
         if pair is not None:
             inputs = ({"text": text, "text_pair": pair} for text in inputs)
-        answers = engine.stream(inputs, details=True, **options)
+        answers = engine.stream(inputs, details=True, **asked)
         if as_json or from_stdin:
             write = sys.stdout.buffer.write
             for detailed in answers:

@@ -15,13 +15,14 @@ from edgeplm_export.checkpoint import Checkpoint, open_checkpoint
 from edgeplm_export.families import family_of
 from edgeplm_export.graphs.rewrites import rewrite
 from edgeplm_export.graphs.sites import against_expectation, missed
+from edgeplm_export.graphs.store import weights_name
 from edgeplm_export.graphs.trace import DEFAULT_OPSET, EXPORTER, check_opset, trace
 from edgeplm_export.model import TorchModel
 from edgeplm_export.pack import WORK, copy_checkpoint_files, staging, write_json, write_manifest
 from edgeplm_export.parity.canary import make_canary
 from edgeplm_export.parity.expectation import Expectation, from_torch
-from edgeplm_export.parity.gate import VariantReport, check_variant, unrunnable
-from edgeplm_export.quantize import PRECISIONS, Scheme, Wish
+from edgeplm_export.parity.gate import VariantReport, check_variant, prove_elsewhere, unrunnable
+from edgeplm_export.quantize import PRECISIONS, SCHEMES, Scheme, Wish
 from edgeplm_export.tasks import load_model
 from edgeplm_export.tokenizer_file import write_tokenizer
 from edgeplm_export.variants import tool_versions, variant_entry, write_variant
@@ -35,11 +36,14 @@ from edgeplm_runtime.bundle.manifest import (
     Variant,
 )
 from edgeplm_runtime.bundle.reader import open_bundle
-from edgeplm_runtime.errors import BadInput, GateFailed, unknown
+from edgeplm_runtime.errors import BadInput, GateFailed, ProviderUnavailable, unknown
 from edgeplm_runtime.machine import describe
+from edgeplm_runtime.providers import providers_named
+from edgeplm_runtime.session import usable
 
 
 SPACE_FACTOR = 6  # traced, fused and quantized graphs beside the stored ones, each as large as the weights
+PORTABLE = SCHEMES["portable"]
 CANARY = "proof/canary.json"
 PARITY = "proof/parity.json"
 
@@ -66,7 +70,7 @@ class ParityFailed(GateFailed):
         for report in reports:
             failed = report.failures
             shown = "; ".join(f"{cell.name}: {cell.problem}" for cell in failed[:3])
-            lines.append(f"{report.variant}: {len(failed)} of {len(report.cells)} cells differ from PyTorch ({shown})")
+            lines.append(f"{report.name}: {len(failed)} of {len(report.cells)} cells differ from PyTorch ({shown})")
         super().__init__("the parity gate said no, nothing was written. " + ". ".join(lines) + ".")
 
 
@@ -82,6 +86,7 @@ def export(
     trust_remote_code: bool = False,
     pairs: Literal["optional", "required", "refused"] | None = None,
     max_length: int | None = None,
+    providers: Sequence[str] = (),
     progress: Progress = lambda message: None,
 ) -> ExportResult:
     """Export a checkpoint as a bundle whose every variant was proved against PyTorch.
@@ -89,11 +94,14 @@ def export(
     checkpoint: a Hugging Face folder or hub id. task: inferred when None. precisions: added to fp32, which is
     always there. keep_going: leave out variants that fail and write the rest. pairs: whether the model reads
     pairs of texts ("required" makes a single text an error). max_length: cut texts at fewer tokens than the
-    model takes. progress: called with a sentence at each step.
+    model takes. providers: others than the CPU, for which the variant `portable` is made and proved; the other variants
+    are tried there too, and where one does not answer as it should it is not offered there, and a note says so.
+    progress: called with a sentence at each step.
 
-    Raises BadInput, BadCheckpoint, CannotWrite, ParityFailed (a GateFailed).
+    Raises BadInput, BadCheckpoint, CannotWrite, ProviderUnavailable, ParityFailed (a GateFailed).
     """
-    schemes = _schemes(precisions)
+    others = _others(providers)
+    schemes = [*_schemes(precisions), *([PORTABLE] if others else [])]
     check_opset(opset)
     transformers.utils.logging.disable_progress_bar()
     progress(f"reading the checkpoint {checkpoint}")
@@ -105,26 +113,28 @@ def export(
         traced, fused = folder / WORK / "traced.onnx", folder / WORK / "fused.onnx"
         inputs = trace(model, traced, opset=opset)
         optimizations = against_expectation(rewrite(traced, fused), family_of(source.model_type), model.config)
-        notes = missed(optimizations)
+        notes = list(missed(optimizations))
         reports: list[VariantReport] = []
         dropped: list[VariantReport] = []
         variants = []
         for scheme in schemes:
             progress(f"writing {scheme.precision} ({scheme.name})")
             try:
-                files, _ = write_variant(scheme, fused, folder, folder / WORK, Wish())
+                base = folder / variants[0].files[0] if scheme.shares_weights else fused
+                files, _ = write_variant(scheme, base, folder, folder / WORK, Wish())
                 entry = variant_entry(
                     scheme,
                     files,
-                    name=scheme.precision,
+                    name=scheme.name if scheme.shares_weights else scheme.precision,
                     opset=opset,
                     exporter=EXPORTER,
                     optimizations=optimizations,
+                    providers=tuple(others) if scheme.shares_weights else ("CPU", *others),
                 )
                 variants.append(entry)
             except GateFailed as error:
                 _drop(dropped, unrunnable(scheme.precision, scheme.precision, error))
-        copy_checkpoint_files(source, folder, (variant.files[0] for variant in variants))
+        copy_checkpoint_files(source, folder, (v.files[0] for v in variants if weights_name(v.files[0]) in v.files))
         write_tokenizer(model, folder / "tokenizer.json")
         manifest = _manifest(source, model, inputs, variants)
         write_manifest(folder, manifest)
@@ -142,7 +152,9 @@ def export(
                 reports.append(report)
         if dropped and not keep_going:
             raise ParityFailed(dropped)
-        _finish(folder, manifest, reports, dropped, expected)
+        elsewhere = _prove_elsewhere(folder, variants, reports, expected, progress)
+        notes += _not_offered(elsewhere)
+        _finish(folder, manifest, reports, dropped, [report for report in elsewhere if not report.failures], expected)
     progress(f"wrote {out}")
     return ExportResult(path=Path(out), reports=tuple(reports), dropped=tuple(dropped), notes=tuple(notes))
 
@@ -168,6 +180,38 @@ def prove_again(
         progress(f"parity gate: {variant.name}")
         reports.append(check_variant(bundle.root, variant.name, variant.precision, expected))
     return tuple(reports)
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    """The providers beside the CPU, each of which works here. Raises BadInput, ProviderUnavailable."""
+    rows = [row for row in providers_named(names) if row.name != "CPU"]
+    for row in rows:
+        if (why := usable(row)) is not None:
+            raise ProviderUnavailable(f"the bundle is to be proved on {row.name}, which is not usable here: {why}")
+    return [row.name for row in rows]
+
+
+def _prove_elsewhere(
+    folder: Path,
+    variants: Sequence[Variant],
+    reports: Sequence[VariantReport],
+    expected: Expectation,
+    progress: Progress,
+) -> list[VariantReport]:
+    """The gate's verdict on each variant that passed, on each provider that it names after its own."""
+    further = {variant.name: variant.providers[1:] for variant in variants}
+    found = []
+    for report in reports:
+        if others := further[report.variant]:
+            progress(f"parity gate: {report.variant} on {', '.join(others)}")
+            found += prove_elsewhere(folder, report.variant, report.precision, expected, others)
+    return found
+
+
+def _not_offered(reports: Sequence[VariantReport]) -> list[str]:
+    """A note for each variant that a provider does not run as it should."""
+    failed = [(report, report.failures[0]) for report in reports if report.failures]
+    return [f"{r.variant} is not offered on {r.provider}: {cell.name}: {cell.problem}" for r, cell in failed]
 
 
 def _drop(dropped: list[VariantReport], report: VariantReport) -> None:
@@ -248,22 +292,31 @@ def _finish(
     manifest: Manifest,
     reports: Sequence[VariantReport],
     dropped: Sequence[VariantReport],
+    elsewhere: Sequence[VariantReport],
     expected: Expectation,
 ) -> None:
     """Remove what failed, write proof, canary and card, and the manifest over all of it."""
     failed = {report.variant for report in dropped}
     for variant in manifest.variants:
         if variant.name in failed:  # one that could not be made is not in the manifest
-            for name in variant.files:
+            for name in {variant.files[0], weights_name(variant.files[0])} & set(variant.files):  # not shared weights
                 (folder / name).unlink()
     proved = {report.variant: report for report in reports}
     kept = tuple(
-        msgspec.structs.replace(variant, parity=proved[variant.name].summary, isa=proved[variant.name].isa)
+        msgspec.structs.replace(
+            variant,
+            parity=proved[variant.name].summary,
+            isa=proved[variant.name].isa,
+            providers=(
+                variant.providers[0],
+                *(report.provider for report in elsewhere if report.variant == variant.name),
+            ),
+        )
         for variant in manifest.variants
         if variant.name in proved
     )
     manifest = msgspec.structs.replace(manifest, variants=kept, canary=CANARY)
-    write_json(folder / PARITY, {"variants": {report.variant: report for report in reports}})
+    write_json(folder / PARITY, {"variants": {report.name: report for report in (*reports, *elsewhere)}})
     write_json(folder / CANARY, make_canary(folder, manifest, expected))
     sizes = {v.name: sum((folder / name).stat().st_size for name in v.files) for v in kept}
     (folder / "README.md").write_text(card(manifest, sizes), encoding="utf-8")

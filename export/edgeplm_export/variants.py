@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -24,7 +25,6 @@ TOOLS = (
     "tokenizers",
     "numpy",
 )
-PROVED_ON = "CPU"  # where the gates run; a variant is offered to no other provider
 UNPROVED = ParitySummary(
     cells=0,
     max_abs_error=0.0,
@@ -47,22 +47,29 @@ def write_variant(scheme: Scheme, source: Path, folder: Path, work: Path, wish: 
     `source` is the float32 graph, `folder` the bundle, `work` a folder for what lies between. Raises GateFailed (the
     scheme cannot make this graph), BadInput, CannotWrite.
     """
-    made = work / f"{scheme.name}.onnx"
+    target = folder / "onnx" / f"model{scheme.suffix}.onnx"
+    target.parent.mkdir(exist_ok=True)
+    names = [target, target.with_name(weights_name(target.name))]
+    made = target if scheme.shares_weights else work / f"{scheme.name}.onnx"
     try:
         result = scheme.apply(source, made, wish)
     except (OSError, EdgePLMError):
         raise
     except Exception as error:  # the converters' errors have no other common class
         raise GateFailed(f"{scheme.precision} ({scheme.name}) cannot be made: {str(error)[:400]}") from None
-    target = folder / "onnx" / f"model{scheme.suffix}.onnx"
-    target.parent.mkdir(exist_ok=True)
-    names = [target, target.with_name(weights_name(target.name))]
+    if scheme.shares_weights:
+        names[1] = source.with_name(weights_name(source.name))
+        return _inside(folder, names), result
     for path in names:  # of a try before: onnx would append to the weights
         path.unlink(missing_ok=True)
     (store_optimized if scheme.optimized else store_plain)(made, target)
     for path in made.parent.glob(f"{made.name}*"):
         path.unlink()
-    return tuple(path.relative_to(folder).as_posix() for path in names if path.exists()), result
+    return _inside(folder, names), result
+
+
+def _inside(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(path.relative_to(folder).as_posix() for path in paths if path.exists())
 
 
 def variant_entry(
@@ -73,8 +80,12 @@ def variant_entry(
     opset: int,
     exporter: str,
     optimizations: dict[str, Optimization],
+    providers: tuple[str, ...] = ("CPU",),
 ) -> Variant:
-    """The manifest's entry for a variant that was written, before anything is proved of it."""
+    """The manifest's entry for a variant that was written, before anything is proved of it.
+
+    `providers`: those on which the gates will run, first the one that it was made for.
+    """
     return Variant(
         name=name,
         precision=scheme.precision,
@@ -83,7 +94,7 @@ def variant_entry(
         opset=opset,
         exporter=exporter,
         optimizations=optimizations,
-        providers=(PROVED_ON,),
+        providers=providers,
         isa=describe().isa,
         parity=UNPROVED,
         optimized=scheme.optimized,

@@ -44,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ids: tuple[IdsCell, ...]
     texts: tuple[TextCell, ...]
     stable: bool = True
+    provider: str = "auto"
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ def run(job: Job) -> Result:
     from edgeplm_runtime.engine import load
     from edgeplm_runtime.machine import describe
 
-    with load(job.bundle, job.variant, stable=job.stable, profile="off") as engine:
+    with load(job.bundle, job.variant, job.provider, stable=job.stable, profile="off") as engine:
         ids = []
         for cell in job.ids:
             found = engine.forward(cell.ids, cell.mask, outputs=job.outputs)

@@ -6,7 +6,6 @@ Knows nothing of text, tasks or bundles.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,7 +30,8 @@ from edgeplm_runtime.errors import (
     OutOfMemory,
     ProviderUnavailable,
 )
-from edgeplm_runtime.providers import Provider
+from edgeplm_runtime.providers import Profile, Provider
+from edgeplm_runtime.providers._attach import add_plugin, words_of_the_library
 
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ ONE_NODE_GRAPH = (
 )
 PLUGIN_FOLDER = re.compile(r"(onnxruntime_ep_[a-z0-9_]+)-([0-9][^-]*)\.dist-info")
 DISTRIBUTION_FOLDER = re.compile(r"(onnxruntime(?:_gpu|_openvino|_directml|_qnn|_rocm)?)-([0-9][^-]*)\.dist-info")
-# ONNX Runtime's own log. It logs each error that it also raises, so on the CPU only what is fatal (4); why a
-# provider could not be loaded it only logs (3).
-QUIET, ERRORS = 4, 3
+QUIET = 4  # ONNX Runtime's own log: only what is fatal. It logs each error that it also raises
 MEMORY_WORDS = (
     "failed to allocate",
     "bad_alloc",
@@ -105,6 +103,19 @@ def warn_of_two_distributions() -> None:
         )
 
 
+def version_of_the_plugin(provider: Provider) -> str:
+    """The version of the package that holds a plugin provider, like "onnxruntime-ep-openvino 1.8.1"; "" if built in."""
+    if provider.plugin is None:
+        return ""
+    from importlib import metadata  # 20 ms, and only those pay them who keep a cache
+
+    name = provider.plugin.replace("_", "-")
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return name
+
+
 def older_than_proved(proved: str | None) -> str | None:
     """The installed version of ONNX Runtime if it is older than `proved`, both as "1.31.1"; otherwise None."""
     here = str(onnxruntime_module().__version__)
@@ -147,10 +158,18 @@ class SessionSettings:
     bounds what the graph's values take on the CPU, the mapped weights left out. `timeout_s` bounds the opening
     and each run: they end as soon as the operator, or the optimizer's pass, that is at work has ended.
     `share_threads`: use the pool of threads of the process; the first session that does sets its size.
+
+    For the provider: the `precision` that it is to compute in, its own `options`, the folder in which it may keep
+    what it compiles, and for the graph's `inputs` the shapes that will come.
     """
 
     threads: int
     optimize: bool
+    precision: str = "fp32"
+    options: Mapping[str, str] = field(default_factory=dict)
+    cache: Path | None = None
+    inputs: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
     prepack: bool = True
     memory_limit_bytes: int | None = None
     timeout_s: float | None = None
@@ -198,7 +217,8 @@ def usable(provider: Provider) -> str | None:
     """None when one node really runs on this provider here; otherwise the reason, in its own words."""
     try:
         ort = onnxruntime_module()
-        session = _open(ort, ONE_NODE_GRAPH, provider, SessionSettings(threads=1, optimize=False))
+        settings = SessionSettings(threads=1, optimize=False, precision=next(iter(provider.precisions)))
+        session = _open(ort, ONE_NODE_GRAPH, provider, settings)
         session.run(None, {"x": np.zeros(1, dtype=np.float32)})
         if _share(session, provider) < 1.0:
             return "it is listed, but a node that was meant for it ran on the CPU"
@@ -209,7 +229,7 @@ def usable(provider: Provider) -> str | None:
 
 def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSettings) -> onnxruntime.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = QUIET if provider.name == "CPU" else ERRORS
+    options.log_severity_level = QUIET
     if _threads_are_shared(ort, settings):
         options.use_per_session_threads = False
     else:
@@ -228,15 +248,16 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
             _arena(ort, options, settings.memory_limit_bytes),
             _watchdog(settings.timeout_s, what, lambda: options.set_load_cancellation_flag(True)),
         ):
+            values = provider_options(provider, settings)
             if provider.plugin:
-                _add_plugin(ort, options, provider)
-                return cast("onnxruntime.InferenceSession", ort.InferenceSession(model, options))
+                add_plugin(ort, options, provider, values)
+                return cast("onnxruntime.InferenceSession", ort.InferenceSession(model, options, enable_fallback=0))
             if provider.ort_name not in ort.get_available_providers():
                 raise ProviderUnavailable(
                     f"this ONNX Runtime ({', '.join(installed_distributions()) or ort.__version__}) was built "
-                    f"without {provider.name}. It needs pip install 'edgeplm[{provider.extra}]' and {provider.needs}."
+                    f"without {provider.name}. It needs {provider.install}."
                 )
-            chain: list[Any] = [(provider.ort_name, dict(provider.options))]
+            chain: list[Any] = [(provider.ort_name, values)]
             if provider.name != "CPU":
                 chain.append("CPUExecutionProvider")
             # Constant folding runs operators while the graph is opened, and no deadline stops them there.
@@ -248,17 +269,34 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
     except Exception as error:
         typed = _typed(error, what)
         if provider.name != "CPU" and isinstance(typed, BadBundle):
+            words = words_of_the_library(ort, provider)
             raise ProviderUnavailable(
-                f"{provider.name} cannot be used: {str(error)[:400].strip()} It needs {provider.needs}."
+                f"{provider.name} cannot be used: {words + '; ' if words else ''}{' '.join(str(error).split())[:400]} "
+                f"It needs {provider.needs}."
             ) from None
         raise typed from None
     # ONNX Runtime only logs that a provider could not be loaded, and goes on with the CPU.
     if provider.ort_name not in session.get_providers():
+        words = words_of_the_library(ort, provider)
         raise ProviderUnavailable(
-            f"{provider.name} was asked for, but ONNX Runtime could not load it and would have used the CPU. "
-            f"It needs {provider.needs}. `edgeplm doctor` shows what works here."
+            f"{provider.name} was asked for, but ONNX Runtime could not load it{f' ({words})' if words else ''} and "
+            f"would have used the CPU. It needs {provider.needs}. `edgeplm doctor` shows what works here."
         )
     return session
+
+
+def provider_options(provider: Provider, settings: SessionSettings) -> dict[str, str]:
+    """Everything that this provider is opened with, in the form that ONNX Runtime takes. Raises ProviderUnavailable."""
+    if settings.precision not in provider.precisions:
+        raise ProviderUnavailable(f"{provider.name} does not compute in {settings.precision}. Ask another variant.")
+    values = {**provider.precisions[settings.precision], **settings.options}
+    if provider.threads is not None:
+        values.setdefault(provider.threads, str(settings.threads))
+    if provider.cache is not None and settings.cache is not None:
+        values |= provider.cache(settings.cache)
+    if provider.shapes is not None and settings.profiles:
+        values |= provider.shapes(settings.inputs, settings.profiles)
+    return provider.arrange(values)
 
 
 def _threads_are_shared(ort: Any, settings: SessionSettings) -> bool:
@@ -325,33 +363,13 @@ def _watchdog(timeout_s: float | None, what: str, cancel: Callable[[], None]) ->
         timer.cancel()
 
 
-def _add_plugin(ort: Any, options: Any, provider: Provider) -> None:
-    assert provider.plugin is not None
-    if importlib.util.find_spec(provider.plugin) is None:
-        raise ProviderUnavailable(
-            f"{provider.name} is not installed. It needs pip install 'edgeplm[{provider.extra}]' and {provider.needs}."
-        )
-    plugin = importlib.import_module(provider.plugin)
-    registered = {device.ep_name for device in ort.get_ep_devices()}
-    if not registered & set(plugin.get_ep_names()):
-        ort.register_execution_provider_library(provider.name, plugin.get_library_path())
-    cpu = ort.OrtHardwareDeviceType.CPU
-    devices = [d for d in ort.get_ep_devices() if d.ep_name in plugin.get_ep_names() and d.device.type == cpu]
-    if not devices:
-        raise ProviderUnavailable(f"{provider.name} is installed but finds no device here. It needs {provider.needs}.")
-    options.add_provider_for_devices(devices[:1], dict(provider.options))
-
-
 def _share(session: Any, provider: Provider) -> float:
     """The share of nodes that really run on the provider, from 0 to 1."""
     counts: dict[str, int] = {}
     for part in session.get_provider_graph_assignment_info():
         counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
     total = sum(counts.values())
-    on_cpu = counts.get("CPUExecutionProvider", 0)
-    if provider.name == "CPU":
-        return on_cpu / total if total else 1.0
-    return (total - on_cpu) / total if total else 1.0
+    return counts.get(provider.ort_name, 0) / total if total else 1.0
 
 
 def _typed(error: Exception, what: str) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,9 +18,12 @@ def gpu_command(gpu_python: Path) -> list[str]:
     return [str(gpu_python), "-m", "edgeplm"]
 
 
-@pytest.mark.parametrize("provider", ["CUDA", "TensorRT"])
+@pytest.mark.parametrize(
+    ("provider", "library"),
+    [("CUDA", r"libcu[a-zA-Z]+\.so\.13"), ("TensorRT", r"lib(cu[a-zA-Z]+|nvinfer)\.so\.[0-9]+")],
+)
 def test_a_provider_that_cannot_be_loaded_is_refused_with_what_it_needs(
-    gpu_command: list[str], classifier_bundle: Path, provider: str
+    gpu_command: list[str], classifier_bundle: Path, provider: str, library: str
 ) -> None:
     if Path("/proc/driver/nvidia/version").exists():
         pytest.skip("this machine has an NVIDIA driver; the test is about machines without")
@@ -28,7 +32,9 @@ def test_a_provider_that_cannot_be_loaded_is_refused_with_what_it_needs(
     assert done.returncode == 3
     assert done.stdout == ""
     assert f"{provider} is not usable here" in done.stderr
-    assert "an NVIDIA GPU with a CUDA 13 driver" in done.stderr
+    told = done.stderr[done.stderr.index("edgeplm: ") :]
+    assert re.search(rf"{library}: cannot open shared object file", told), told
+    assert "an NVIDIA GPU with a CUDA 13 driver" in told
     assert "Traceback" not in done.stderr
 
 
@@ -43,6 +49,8 @@ def test_doctor_runs_a_node_on_each_provider_and_says_which_fail(gpu_command: li
     document = json.loads(done.stdout)
     assert [name.split()[0] for name in document["onnxruntime"]] == ["onnxruntime-gpu"]
     assert document["providers"]["CPU"] is None
+    for name in ("NvTensorRTRTX", "DirectML", "CoreML", "QNN", "WebGPU"):  # not in this wheel
+        assert f"built without {name}" in document["providers"][name]
     assert document["versions"]["torch"] is None
 
 

@@ -24,13 +24,22 @@ from edgeplm_runtime.probe import FORBIDDEN, Answered, Array, IdsCell, Job, Text
 
 
 class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The gate's verdict on one variant: every cell, and the summary for the manifest."""
+    """The gate's verdict on one variant: every cell, and the summary for the manifest.
+
+    `provider` is where it ran; "auto" is the one that the variant was made for.
+    """
 
     variant: str
     precision: str
     cells: tuple[CellReport, ...]
     summary: ParitySummary
     isa: tuple[str, ...]
+    provider: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """The variant, and the provider where it is not the variant's own."""
+        return self.variant if self.provider == "auto" else f"{self.variant} on {self.provider}"
 
     @property
     def failures(self) -> list[CellReport]:
@@ -38,12 +47,21 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
         return [cell for cell in self.cells if cell.problem]
 
 
-def check_variant(bundle: Path, variant: str, precision: str, expected: Expectation) -> VariantReport:
+def check_variant(
+    bundle: Path, variant: str, precision: str, expected: Expectation, *, provider: str = "auto"
+) -> VariantReport:
     """Run one variant on the device side and compare all of it. Raises GateFailed when it cannot run at all."""
     tolerance = TOLERANCES[precision]
     probes = expected.probes
     result = run_device(
-        Job(bundle=str(bundle), variant=variant, outputs=expected.outputs, ids=probes.ids, texts=probes.texts)
+        Job(
+            bundle=str(bundle),
+            variant=variant,
+            outputs=expected.outputs,
+            ids=probes.ids,
+            texts=probes.texts,
+            provider=provider,
+        )
     )
     if loaded := set(result.modules) & set(FORBIDDEN):
         raise GateFailed(f"the device process loaded {', '.join(sorted(loaded))}; the proof would not be torch-free.")
@@ -63,16 +81,35 @@ def check_variant(bundle: Path, variant: str, precision: str, expected: Expectat
         cells=tuple(cells),
         summary=msgspec.structs.replace(_summary(len(cells), whole, drift), drift_in_calls=loose),
         isa=result.isa,
+        provider=provider,
     )
 
 
-def unrunnable(variant: str, precision: str, error: Exception) -> VariantReport:
+def unrunnable(variant: str, precision: str, error: Exception, *, provider: str = "auto") -> VariantReport:
     """The verdict on a variant that could not be made, or did not run at all."""
     cells = (broken("the whole variant", str(error)),)
     drift = broken("drift", "")
     return VariantReport(
-        variant=variant, precision=precision, cells=cells, summary=_summary(1, cells[0], drift), isa=()
+        variant=variant,
+        precision=precision,
+        cells=cells,
+        summary=_summary(1, cells[0], drift),
+        isa=(),
+        provider=provider,
     )
+
+
+def prove_elsewhere(
+    bundle: Path, variant: str, precision: str, expected: Expectation, providers: Sequence[str]
+) -> list[VariantReport]:
+    """The gate's verdict on each further provider; one that could not run there has a failure that says so."""
+    reports = []
+    for provider in providers:
+        try:
+            reports.append(check_variant(bundle, variant, precision, expected, provider=provider))
+        except GateFailed as error:
+            reports.append(unrunnable(variant, precision, error, provider=provider))
+    return reports
 
 
 def _ids_report(

@@ -50,6 +50,16 @@ TOLERANCES = {
         canary_error=2e-2,
         canary_cosine=0.9999,
     ),
+    "bf16": Tolerance(
+        max_abs_error=0.1,
+        min_cosine=0.999,
+        mean_cosine=0.9995,
+        agreement=1.0,
+        margin=0.2,
+        drift=5e-2,
+        canary_error=5e-2,
+        canary_cosine=0.999,
+    ),
     "int8": Tolerance(
         max_abs_error=1.0,
         min_cosine=0.8,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from edgeplm_export.quantize._scheme import Feeds, Made, Scheme, Wish
 from edgeplm_export.quantize.schemes import (
+    bf16,
     fp16,
     fp32,
     int4_gptq,
@@ -23,6 +24,7 @@ from edgeplm_export.quantize.schemes import (
     int8_smooth,
     int8_static,
     int8_weights,
+    portable,
 )
 
 
@@ -32,6 +34,8 @@ SCHEMES: dict[str, Scheme] = {
     row.name: row
     for row in (
         fp16.SCHEME,
+        bf16.SCHEME,
+        portable.SCHEME,
         int8_dynamic.SCHEME,
         int8_static.SCHEME,
         int8_smooth.SCHEME,

@@ -45,7 +45,9 @@ class Scheme:
     `name` is the word of the command line, `suffix` the hub's ending of the file name. `optimized` tells whether ONNX
     Runtime may store its optimized form: not where that would undo the precision. `calibrated` tells that `batches`
     are needed, `settings` which settings it takes, each with what it may be, the default first. `alone`:
-    texts in one call would move each other, as a scale is found over all of them.
+    texts in one call would move each other, as a scale is found over all of them. `providers`: those that it is for,
+    first the one that is meant where none is named. `shares_weights`: the graph is written beside the fp32 one, whose
+    weights it reads.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Scheme:
     calibrated: bool = False
     alone: bool = False
     settings: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    providers: tuple[str, ...] = ("CPU",)
+    shares_weights: bool = False
 
     @property
     def defaults(self) -> dict[str, str | int]:

@@ -14,7 +14,10 @@ from edgeplm_export.quantize.harm import site_names
 from edgeplm_runtime.bundle.manifest import Calibration, Manifest
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from edgeplm_runtime.bundle.verify import find_problems
-from edgeplm_runtime.errors import BadBundle, BadInput, unknown
+from edgeplm_runtime.errors import BadBundle, BadInput, ProviderUnavailable, unknown
+from edgeplm_runtime.machine import describe
+from edgeplm_runtime.providers import Provider, provider_named
+from edgeplm_runtime.session import usable
 
 
 BASE = "fp32"
@@ -42,11 +45,39 @@ def in_place(manifest: Manifest, scheme: Scheme) -> list[str]:
     return [v.name for v in manifest.variants if v.name == scheme.name or graph_name(scheme) in v.files]
 
 
+def check_providers(schemes: Sequence[Scheme], asked: Sequence[Provider]) -> None:
+    """Raises ProviderUnavailable, before any work, for a provider that a scheme needs and that does not work here."""
+    here = describe().isa
+    found: dict[str, str | None] = {"CPU": None}
+    for scheme in schemes:
+        for row in asked or [provider_named(scheme.providers[0])]:
+            if (why := row.refusal(scheme.precision, here)) is not None:
+                raise ProviderUnavailable(f"{scheme.name} cannot be proved here: {why}. Prove it on such a machine.")
+            if row.name not in found:
+                found[row.name] = usable(row)
+            if (trouble := found[row.name]) is not None:
+                raise ProviderUnavailable(
+                    f"{scheme.name} is to run on {row.name}, which is not usable here, and a variant is written only "
+                    f"where it was proved: {trouble}"
+                )
+
+
 def chosen_schemes(
-    asked: str, manifest: Manifest, settings: Mapping[str, Any], high: Sequence[str], *, replace: bool
+    asked: str,
+    manifest: Manifest,
+    settings: Mapping[str, Any],
+    high: Sequence[str],
+    *,
+    replace: bool,
+    providers: Sequence[Provider] = (),
 ) -> list[Scheme]:
-    """The rows that were asked for; auto leaves out what the bundle has, unless it may be replaced. Raises BadInput."""
-    names = list(SCHEMES) if asked == AUTO else [name.strip() for name in asked.split(",") if name.strip()]
+    """The rows that were asked for; auto takes those for these providers (the CPU), and leaves out what is there.
+
+    Raises BadInput.
+    """
+    wanted = {row.name for row in providers} or {"CPU"}
+    every = [name for name, row in SCHEMES.items() if wanted & set(row.providers)]
+    names = every if asked == AUTO else [name.strip() for name in asked.split(",") if name.strip()]
     if not names:
         raise BadInput(f"no scheme is named. Known: {', '.join(SCHEMES)}, auto.")
     for name in names:

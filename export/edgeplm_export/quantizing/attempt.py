@@ -13,7 +13,7 @@ import msgspec
 from edgeplm_export.graphs.store import weights_name
 from edgeplm_export.pack import WORK, write_manifest
 from edgeplm_export.parity.expectation import Expectation
-from edgeplm_export.parity.gate import VariantReport, check_variant, unrunnable
+from edgeplm_export.parity.gate import VariantReport, check_variant, prove_elsewhere, unrunnable
 from edgeplm_export.quality.gate import Evaluation, QualityReport, judge
 from edgeplm_export.quantize import Feeds, Scheme, Wish
 from edgeplm_export.quantize.harm import measure_harm
@@ -33,6 +33,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     made: dict[str, str] = {}
     high: dict[str, str] = {}
     parity: VariantReport | None = None
+    elsewhere: list[VariantReport] = []
     quality: QualityReport | None = None
     milliseconds: dict[str, float] = {}
     speedup: float | None = None
@@ -45,7 +46,7 @@ class Work:
     """What the steps of one quantize() share.
 
     `original` is the bundle as it was, `folder` the copy that becomes the new one, `manifest` the old manifest;
-    `variants` has the entries of what was made.
+    `providers` those that were asked for, none for each scheme's own; `variants` has the entries of what was made.
     """
 
     original: Path
@@ -60,6 +61,7 @@ class Work:
     max_drop: float
     settings: Mapping[str, Any]
     repair: bool
+    providers: tuple[str, ...]
     tell: Callable[[str], None]
     variants: dict[str, Variant] = field(default_factory=dict)
 
@@ -132,6 +134,7 @@ def _make(work: Work, scheme: Scheme, wish: Wish, high: dict[str, str]) -> Attem
         return attempt
     attempt.made = made.sites
     attempt.size_bytes = sum((work.folder / name).stat().st_size for name in files)
+    providers = work.providers or scheme.providers[:1]
     base = next(variant for variant in work.manifest.variants if variant.name == BASE)
     entry = variant_entry(
         scheme,
@@ -140,6 +143,7 @@ def _make(work: Work, scheme: Scheme, wish: Wish, high: dict[str, str]) -> Attem
         opset=base.opset,
         exporter=base.exporter,
         optimizations=base.optimizations,
+        providers=providers,
     )
     work.variants[scheme.name] = msgspec.structs.replace(
         entry,
@@ -158,6 +162,11 @@ def _make(work: Work, scheme: Scheme, wish: Wish, high: dict[str, str]) -> Attem
     if failures := attempt.parity.failures:
         attempt.problem = f"parity: {len(failures)} cells, {failures[0].name}: {failures[0].problem}"
         return attempt
+    attempt.elsewhere = prove_elsewhere(work.folder, scheme.name, scheme.precision, work.expected, providers[1:])
+    for report in attempt.elsewhere:
+        if failures := report.failures:
+            attempt.problem = f"parity on {report.provider}: {failures[0].name}: {failures[0].problem}"
+            return attempt
     work.tell(f"{scheme.name}: quality gate on {work.evaluation.data.path}")
     attempt.quality = judge(work.folder, scheme.name, work.evaluation, max_drop=work.max_drop)
     if attempt.quality.problem is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from edgeplm_export.card import card
+from edgeplm_export.graphs.store import weights_name
 from edgeplm_export.pack import tell_transformers_js, write_json, write_manifest
 from edgeplm_export.parity.canary import make_canary
 from edgeplm_export.quality.gate import QualityReport
@@ -41,7 +42,7 @@ def finish(work: Work, written: Sequence[Attempt]) -> None:
                 quality=_summary(attempt.quality),
             )
         )
-    tell_transformers_js(work.folder, (variant.files[0] for variant in kept if len(variant.files) > 1))
+    tell_transformers_js(work.folder, (v.files[0] for v in kept if weights_name(v.files[0]) in v.files))
     used = {name for variant in kept for name in variant.files}
     for path in (work.folder / "onnx").iterdir():
         if path.relative_to(work.folder).as_posix() not in used:
@@ -49,7 +50,9 @@ def finish(work: Work, written: Sequence[Attempt]) -> None:
     names = [variant.name for variant in kept]
     tools = work.manifest.tools | tool_versions()
     manifest = msgspec.structs.replace(work.manifest, variants=tuple(kept), canary=CANARY, tools=tools)
-    _merge(work.folder / PARITY, names, {attempt.variant: attempt.parity for attempt in written})
+    reports = [report for attempt in written for report in (attempt.parity, *attempt.elsewhere) if report is not None]
+    proved = [f"{variant.name} on {provider}" for variant in kept for provider in variant.providers]
+    _merge(work.folder / PARITY, [*names, *proved], {report.name: report for report in reports})
     _merge(work.folder / QUALITY, names, {attempt.variant: attempt.quality for attempt in written})
     write_json(work.folder / CANARY, _canary(work, manifest, written))
     sizes = {v.name: sum((work.folder / name).stat().st_size for name in v.files) for v in kept}

@@ -22,6 +22,7 @@ from edgeplm_export.quantizing.asked import (
     BASE,
     calibration_texts,
     check_high,
+    check_providers,
     chosen_schemes,
     in_place,
     judging_data,
@@ -33,6 +34,7 @@ from edgeplm_export.quantizing.weigh import weigh
 from edgeplm_runtime.bundle.manifest import MANIFEST_NAME, Manifest
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
 from edgeplm_runtime.errors import GateFailed
+from edgeplm_runtime.providers import providers_named
 from edgeplm_runtime.tasks import task_named
 
 
@@ -71,6 +73,7 @@ def quantize(
     settings: Mapping[str, Any] | None = None,
     repair: bool = True,
     replace: bool = False,
+    providers: Sequence[str] = (),
     progress: Callable[[str], None] = lambda message: None,
 ) -> QuantizeResult:
     """Make variants of a bundle's fp32 graph, and write those that pass the parity floor and the quality gate.
@@ -80,12 +83,16 @@ def quantize(
     small built-in sample is used, and the result says so. max_drop: what the metric may lose. high: sites that stay in
     float32. settings: of the scheme, like {"range": "percentile"}. repair: put the worst sites back to float32 when a
     gate says no. replace: make a variant anew that the bundle already has; the old one stays if the new one fails.
+    providers: where the variants are to run, each proved there, judged and measured on the first; by default each
+    scheme's own (the CPU for most).
 
-    Raises BadInput, BadBundle, CannotWrite, NothingWritten (a GateFailed).
+    Raises BadInput, BadBundle, CannotWrite, ProviderUnavailable, NothingWritten (a GateFailed).
     """
     bundle = opened(bundle_path)
     manifest = bundle.manifest
-    schemes = chosen_schemes(scheme, manifest, settings or {}, high, replace=replace)
+    rows = providers_named(providers)
+    schemes = chosen_schemes(scheme, manifest, settings or {}, high, replace=replace, providers=rows)
+    check_providers(schemes, rows)
     data = read_examples(Path(evaluation), manifest, columns=columns) if evaluation is not None else None
     if calibration is not None and data is not None:
         check_overlap(Path(calibration), data, manifest, columns=columns)
@@ -111,6 +118,7 @@ def quantize(
             max_drop=max_drop,
             settings=settings or {},
             repair=repair,
+            providers=tuple(row.name for row in rows),
             tell=progress,
         )
         attempts = [try_scheme(work, row, high) for row in schemes]

@@ -76,11 +76,14 @@ def load(
     memory_limit_bytes: int | None = None,
     timeout_s: float | None = None,
     profile: str = AUTO,
+    provider_options: Mapping[str, object] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> Engine:
     """The bundle in `path`, ready to answer.
 
     variant: a name from the bundle, or "auto": the most faithful one that runs here and passes its canary.
-    provider: "CPU", "CUDA", "TensorRT", "OpenVINO", or "auto". threads: of all graph calls together; default: the cores
+    provider: "CPU", "OpenVINO", "CUDA", "TensorRT" …, or "auto": the CPU, or the provider that the named variant was
+    proved on. threads: of all graph calls together; default: the cores
     that affinity and the container's quota leave to this process. allow_fallback: accept that nodes run on the
     CPU where the provider cannot run them. check_hashes: compare every file that is used with the manifest.
     prepack: lay weights out for speed; False starts faster and takes less memory, each call is slower.
@@ -90,9 +93,12 @@ def load(
     share_threads: one pool of threads for all engines that this process loads from now on. For bundles of unknown
     origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the opening of
     the graph, both None for no limit. profile: "auto", the one that `edgeplm tune` stored for this bundle and machine,
-    which then decides what is left open here; "off"; or the path of one, which must fit.
+    which then decides what is left open here; "off"; or the path of one, which must fit. provider_options: of the
+    provider, by the names of its row (docs/providers.md), like {"streams": 2}. cache_dir: a folder where the provider
+    keeps what it compiles, for faster starts; None keeps nothing.
 
-    Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded.
+    Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded,
+    CannotWrite (cache_dir).
     """
     return Engine(
         Settings(
@@ -110,6 +116,8 @@ def load(
             memory_limit_bytes=memory_limit_bytes,
             timeout_s=timeout_s,
             profile=profile,
+            provider_options={} if provider_options is None else provider_options,
+            cache_dir=cache_dir,
         )
     )
 

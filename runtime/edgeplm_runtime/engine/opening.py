@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeplm_runtime.bundle.canary import drift, read_canary
-from edgeplm_runtime.bundle.choose import candidates
+from edgeplm_runtime import compiled
+from edgeplm_runtime.bundle.canary import Canary, drift, read_canary
+from edgeplm_runtime.bundle.choose import candidates, provider_of
 from edgeplm_runtime.bundle.manifest import Variant
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.bundle.scan import GraphFacts
@@ -32,9 +33,18 @@ from edgeplm_runtime.errors import (
     shown,
 )
 from edgeplm_runtime.machine import cores_usable, describe, isa_shortfall
-from edgeplm_runtime.numerics import Ids
+from edgeplm_runtime.numerics import Ids, pad
 from edgeplm_runtime.providers import Provider, provider_named
-from edgeplm_runtime.session import GraphSession, SessionSettings, older_than_proved, usable
+from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, profiles
+from edgeplm_runtime.session import (
+    GraphSession,
+    SessionSettings,
+    installed_distributions,
+    older_than_proved,
+    provider_options,
+    usable,
+    version_of_the_plugin,
+)
 from edgeplm_runtime.tasks import Task
 
 
@@ -96,18 +106,28 @@ def open_best(
     `settings` are those of a plan, with a number of threads. `trusted`: files that somebody else checks.
     """
     threads = settings.threads or cores_usable()
-    provider = provider_named(settings.provider)
+    asked = provider_of(bundle.manifest, variant=settings.variant, provider=settings.provider)
+    provider = provider_named(asked)
+    provider.chosen(settings.provider_options)  # a wrong one is told before anything is opened
+    found = candidates(bundle.manifest, variant=settings.variant, provider=provider.name)
+    here = describe().isa
+    not_here = {c.variant.name: provider.refusal(c.variant.precision, here) for c in found if c.reason is None}
+    if all(not_here.values()):
+        raise ProviderUnavailable(
+            f"{'; '.join(f'{name}: {why}' for name, why in not_here.items())}. Ask another variant or provider; "
+            "`edgeplm inspect` lists what the bundle has."
+        )
     if provider.name != "CPU" and (reason := usable(provider)):
         raise ProviderUnavailable(f"{provider.name} is not usable here: {reason}")
     refused: dict[str, str] = {}
-    for candidate in candidates(bundle.manifest, variant=settings.variant, provider=provider.name):
-        if candidate.reason is not None:
-            continue
+    for candidate in found:
         variant = candidate.variant
+        if candidate.reason is not None or not_here[variant.name]:
+            continue
         session = _open(bundle, variant, provider, settings, threads, trusted)
         _check_ends(bundle, variant, task, session)
         try:
-            canary = _check_canary(bundle, variant, session, settings)
+            canary = _check_canary(bundle, variant, session, provider, settings)
         except CanaryDrift as error:
             refused[variant.name] = str(error)
             del session  # its memory, before the next one is opened
@@ -123,22 +143,27 @@ def open_best(
             # A pool that sessions share cannot be divided.
             lanes=1 if session.shares_threads else settings.lanes or usual_lanes(provider.name, threads),
         )
+    place = "on this CPU" if provider.name == "CPU" else f"on {provider.name} here"
     if passing := _passing(bundle, task, settings, threads, provider, set(refused)):
         names = " or ".join(repr(name) for name in passing)
         raise CanaryDrift(
-            f"the variant that was asked for does not give on this CPU the answers that were proved: "
+            f"the variant that was asked for does not give {place} the answers that were proved: "
             f"{' '.join(refused.values())} Here {names} does: ask for it, or for 'auto'; or export on this machine."
         )
     raise CanaryDrift(
-        f"no variant of this bundle gives on this CPU the answers that were proved: {' '.join(refused.values())} "
-        "Export on this machine."
+        f"no variant of this bundle gives {place} the answers that were proved: {' '.join(refused.values())} "
+        + (
+            "Export on this machine."
+            if provider.name == "CPU"
+            else f"`edgeplm quantize --scheme portable --provider {provider.name}` makes one that is proved there."
+        )
     )
 
 
 def open_again(bundle: Bundle, active: Active, settings: Settings, threads: int) -> GraphSession:
     """Another session of the variant that runs, with its own number of threads."""
     (variant,) = (v for v in bundle.manifest.variants if v.name == active.variant)
-    return _open(bundle, variant, provider_named(settings.provider), settings, threads)
+    return _open(bundle, variant, provider_named(active.provider), settings, threads)
 
 
 def usual_lanes(provider: str, threads: int) -> int:
@@ -157,7 +182,8 @@ def trust(bundle: Bundle, names: Sequence[str], settings: Settings) -> None:
 def likely_weights(bundle: Bundle, settings: Settings) -> tuple[str, ...]:
     """The weight files of the variant that open_best tries first; none where it will refuse what was asked."""
     with suppress(BadInput):
-        provider = provider_named(settings.provider)
+        asked = provider_of(bundle.manifest, variant=settings.variant, provider=settings.provider)
+        provider = provider_named(asked)
         for candidate in candidates(bundle.manifest, variant=settings.variant, provider=provider.name):
             if candidate.reason is None:
                 return candidate.variant.files[1:]
@@ -251,19 +277,22 @@ def _session(
     settings: Settings,
     threads: int,
 ) -> GraphSession:
+    text = bundle.manifest.text
+    wanted = SessionSettings(
+        threads=threads,
+        optimize=not variant.optimized,
+        prepack=settings.prepack,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        timeout_s=settings.timeout_s,
+        share_threads=settings.share_threads,
+        precision=variant.precision,
+        options=provider.chosen(settings.provider_options),
+        inputs=text.inputs,
+        profiles=tuple(profiles(text.max_length, budget=settings.token_budget or TOKEN_BUDGET)),
+    )
     try:
-        return GraphSession(
-            graph,
-            provider,
-            SessionSettings(
-                threads=threads,
-                optimize=not variant.optimized,
-                prepack=settings.prepack,
-                memory_limit_bytes=settings.memory_limit_bytes,
-                timeout_s=settings.timeout_s,
-                share_threads=settings.share_threads,
-            ),
-        )
+        with _cache(bundle, variant, provider, settings, wanted) as folder:
+            return GraphSession(graph, provider, replace(wanted, cache=folder))
     except BadBundle as error:
         proved = bundle.manifest.tools.get("onnxruntime")
         if (here := older_than_proved(proved)) is None:
@@ -272,6 +301,24 @@ def _session(
             f"{graph} (opset {facts.opsets['']}) was proved with ONNX Runtime {proved}, and the {here} of this "
             f"machine cannot load it. At least {proved} is needed: pip install 'onnxruntime>={proved}'. {error}"
         ) from None
+
+
+def _cache(
+    bundle: Bundle, variant: Variant, provider: Provider, settings: Settings, wanted: SessionSettings
+) -> AbstractContextManager[Path | None]:
+    """The folder for what the provider compiles of this variant, if the caller named a place and the provider can."""
+    if settings.cache_dir is None or provider.cache is None:
+        return nullcontext()
+    machine = describe()
+    facts = {
+        "files": [bundle.manifest.files[name].sha256 for name in variant.files],
+        "provider": provider.name,
+        "options": provider_options(provider, wanted),
+        "versions": [*installed_distributions(), version_of_the_plugin(provider)],
+        "machine": [machine.cpu, machine.architecture, *machine.isa],
+        "driver": compiled.driver(),
+    }
+    return compiled.kept(Path(settings.cache_dir), facts)
 
 
 def _passing(
@@ -286,7 +333,7 @@ def _passing(
         with suppress(EdgePLMError):
             session = _open(bundle, candidate.variant, provider, settings, threads)
             _check_ends(bundle, candidate.variant, task, session)
-            _check_canary(bundle, candidate.variant, session, settings)
+            _check_canary(bundle, candidate.variant, session, provider, settings)
             passing.append(candidate.variant.name)
     return passing
 
@@ -302,13 +349,21 @@ def _check_ends(bundle: Bundle, variant: Variant, task: Task, session: GraphSess
         )
 
 
-def _check_canary(bundle: Bundle, variant: Variant, session: GraphSession, settings: Settings) -> str:
-    """Re-check the stored answers where this CPU picks other kernels than the one that proved them."""
-    # Not known where it was proved, and not known here: that they are the same proves nothing.
-    other = isa_shortfall(variant.isa, describe().isa) or (() if variant.isa else ("features that are not known",))
+def _check_canary(
+    bundle: Bundle, variant: Variant, session: GraphSession, provider: Provider, settings: Settings
+) -> str:
+    """Re-check the stored answers where other kernels compute than those that were proved."""
+    why = _unproved(variant, provider)
     name = bundle.manifest.canary
-    if not other or name is None:
-        return "same kind of CPU" if not other else "none in the bundle"
+    if why is None:
+        return "same kind of CPU"
+    if name is None:
+        if provider.name not in variant.providers:
+            raise ProviderUnavailable(
+                f"{variant.name} was proved on {', '.join(variant.providers)} only, and this bundle has no canary to "
+                f"prove it on {provider.name}. Export it again with --provider {provider.name}."
+            )
+        return "none in the bundle"
     trust(bundle, [name], settings)
     canary = read_canary(bundle.path(name))
     if canary.output not in session.float_outputs:
@@ -321,6 +376,38 @@ def _check_canary(bundle: Bundle, variant: Variant, session: GraphSession, setti
         ids = within_vocabulary(np.asarray([row], dtype=np.int64), bundle, name)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         outputs.append(run_graph(session, [canary.output], feeds)[canary.output].astype(np.float32))
-    if found := drift(canary, variant.name, outputs):
-        raise CanaryDrift(f"{variant.name}: {found} (this CPU differs in {', '.join(other)}).")
-    return f"passed (this CPU differs in {', '.join(other)})"
+    found = drift(canary, variant.name, outputs)
+    if found is None and provider.name not in variant.providers:
+        # Alone, nothing is padded: a provider that took the mask otherwise would not be seen.
+        found = drift(canary, variant.name, _together(bundle, canary, session))
+    if found is not None:
+        raise CanaryDrift(f"{variant.name}: {found} ({why}).")
+    return f"passed ({why})"
+
+
+def _unproved(variant: Variant, provider: Provider) -> str | None:
+    """In what this machine is another one than that of the proof; None if in nothing that matters."""
+    if provider.name not in variant.providers:
+        return f"proved on {', '.join(variant.providers)}, not on {provider.name}"
+    # Not known where it was proved, and not known here: that they are the same proves nothing.
+    other = isa_shortfall(variant.isa, describe().isa) or (() if variant.isa else ("features that are not known",))
+    return f"this CPU differs in {', '.join(other)}" if other else None
+
+
+def _together(bundle: Bundle, canary: Canary, session: GraphSession) -> list[NDArray[np.float32]]:
+    """The canary's inputs in one padded call: the output of each, its padding cut off where it has tokens."""
+    text = bundle.manifest.text
+    left = text.padding_side == "left"
+    lengths = [len(row) for row in canary.ids]
+    feeds = {
+        "input_ids": pad(canary.ids, text.pad_token_id, left=left),
+        "attention_mask": pad([[1] * length for length in lengths], 0, left=left),
+        "token_type_ids": pad([[0] * length for length in lengths], text.pad_token_type_id, left=left),
+    }
+    output = run_graph(session, [canary.output], feeds)[canary.output].astype(np.float32)
+    if output.ndim < 3:
+        return [row[None] for row in output]
+    width = max(lengths)
+    return [
+        row[None, width - length :] if left else row[None, :length] for row, length in zip(output, lengths, strict=True)
+    ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edgeplm_runtime.arguments import check_whole, is_duration
 from edgeplm_runtime.errors import BadInput, BadInputType
@@ -30,6 +31,8 @@ class Settings:
     memory_limit_bytes: int | None
     timeout_s: float | None
     profile: str
+    provider_options: Mapping[str, object] = field(default_factory=dict)
+    cache_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None:
@@ -51,6 +54,17 @@ class Settings:
         for name, value in (("variant", self.variant), ("provider", self.provider), ("profile", self.profile)):
             if not isinstance(value, str):
                 raise BadInputType(f"{name} is {type(value).__name__}; expected a name, or 'auto'.")
+        if not isinstance(self.provider_options, Mapping):
+            raise BadInputType(
+                f"provider_options is {type(self.provider_options).__name__}; expected names and values, like "
+                "{'streams': 2}."
+            )
+        if self.cache_dir is not None:
+            if not isinstance(self.cache_dir, (str, os.PathLike)):
+                raise BadInputType(f"cache_dir is {type(self.cache_dir).__name__}; expected a folder.")
+            if not self.check_hashes:
+                raise BadInput("cache_dir is keyed by the hashes of the graph; leave check_hashes on.")
+            object.__setattr__(self, "cache_dir", os.path.abspath(self.cache_dir))
         if not isinstance(self.path, (str, os.PathLike)):
             raise BadInputType(f"path is {type(self.path).__name__}; expected the folder of a bundle.")
         try:

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from edgeplm_runtime.errors import unknown
-from edgeplm_runtime.providers import cpu, cuda, openvino, tensorrt
-from edgeplm_runtime.providers._provider import Provider
+from collections.abc import Sequence
+
+from edgeplm_runtime.errors import BadInput, unknown
+from edgeplm_runtime.providers import (
+    coreml,
+    cpu,
+    cuda,
+    directml,
+    nv_tensorrt_rtx,
+    openvino,
+    qnn,
+    tensorrt,
+    webgpu,
+)
+from edgeplm_runtime.providers._provider import Profile, Provider, Setting
 
 
 PROVIDERS: dict[str, Provider] = {
-    row.name: row for row in (cpu.PROVIDER, cuda.PROVIDER, tensorrt.PROVIDER, openvino.PROVIDER)
+    row.name: row
+    for row in (
+        cpu.PROVIDER,
+        openvino.PROVIDER,
+        cuda.PROVIDER,
+        tensorrt.PROVIDER,
+        nv_tensorrt_rtx.PROVIDER,
+        directml.PROVIDER,
+        coreml.PROVIDER,
+        qnn.PROVIDER,
+        webgpu.PROVIDER,
+    )
 }
 
 
@@ -22,4 +45,11 @@ def provider_named(name: str) -> Provider:
     raise unknown("provider", name, [*PROVIDERS, "auto"])
 
 
-__all__ = ["PROVIDERS", "Provider", "provider_named"]
+def providers_named(names: Sequence[str]) -> list[Provider]:
+    """The rows of these names, each once, in order. Raises BadInput."""
+    if isinstance(names, str):
+        raise BadInput(f"providers is the text {names!r}; give a list, like [{names!r}].")
+    return list({row.name: row for row in map(provider_named, names)}.values())
+
+
+__all__ = ["PROVIDERS", "Profile", "Provider", "Setting", "provider_named", "providers_named"]

@@ -1,6 +1,8 @@
-"""NVIDIA GPUs through CUDA. Never run on a GPU by us yet: docs/support.md."""
+"""NVIDIA GPUs through CUDA and cuDNN. Never run on a GPU by us yet: docs/providers.md."""
 
-from edgeplm_runtime.providers._provider import Provider
+from __future__ import annotations
+
+from edgeplm_runtime.providers._provider import Provider, Setting
 
 
 PROVIDER = Provider(
@@ -8,6 +10,18 @@ PROVIDER = Provider(
     ort_name="CUDAExecutionProvider",
     extra="gpu",
     needs="an NVIDIA GPU with a CUDA 13 driver, the CUDA 13 runtime and cuDNN 9 (pip: onnxruntime-gpu[cuda,cudnn])",
+    library="libonnxruntime_providers_cuda.so",
     # TF32 rounds the inputs of a product to 10 bits: parity at 1e-4 would not hold.
-    options={"use_tf32": "0"},
+    precisions={name: {"use_tf32": "0"} for name in ("fp32", "fp16", "int8", "int4")},
+    settings={
+        "device": Setting(option="device_id", least=0, most=63, words="which GPU; default 0"),
+        "memory_bytes": Setting(
+            option="gpu_mem_limit", least=2**20, most=2**50, words="bytes its arena may take; default: all"
+        ),
+        "arena": Setting(
+            option="arena_extend_strategy",
+            choices=("kNextPowerOfTwo", "kSameAsRequested"),
+            words="how its arena grows; kSameAsRequested takes less memory, and asks more often",
+        ),
+    },
 )

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeplm_runtime.providers import Profile
+
 
 # In two lanes 256 to 1024 are within 15 % of each other; one row a call is half as fast for short texts, and more than
 # 1024 falls out of the cache (docs/scheduling.md).
 TOKEN_BUDGET = 512
 # What a graph call costs beside its tokens, in tokens: so much padding is cheaper than one more call.
 CALL_TOKENS = 16
+SHORTEST_BUCKET = 16  # tokens: below it every text costs the same on a device that compiles for shapes
 
 
 def plan(lengths: Sequence[int], *, budget: int = TOKEN_BUDGET, padding: int = CALL_TOKENS) -> list[list[int]]:
@@ -33,3 +36,23 @@ def plan(lengths: Sequence[int], *, budget: int = TOKEN_BUDGET, padding: int = C
             batches.append([position])
             longest, filled = lengths[position], 0
     return batches
+
+
+def length_buckets(max_length: int) -> list[tuple[int, int]]:
+    """The lengths from 1 to `max_length` in ranges (first, last) that double, for a device that compiles for shapes."""
+    ranges, first, last = [], 1, SHORTEST_BUCKET
+    while last < max_length:
+        ranges.append((first, last))
+        first, last = last + 1, 2 * last
+    return [*ranges, (first, max_length)]
+
+
+def profiles(max_length: int, *, budget: int = TOKEN_BUDGET) -> list[Profile]:
+    """For each range of lengths, the shapes that `plan` gives under this budget: no batch lies outside of them.
+
+    Best is a full batch of the longest rows: what a list of many texts is made of.
+    """
+    return [
+        Profile(least=(1, first), best=(max(1, budget // last), last), most=(max(1, budget // first), last))
+        for first, last in length_buckets(max_length)
+    ]

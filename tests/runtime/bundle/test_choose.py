@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeplm_runtime.bundle.choose import FIDELITY, candidates
+from edgeplm_runtime.bundle.choose import FIDELITY, candidates, provider_of
 from edgeplm_runtime.bundle.manifest import (
     CheckpointRecord,
     MachineRecord,
@@ -76,8 +76,36 @@ def test_auto_ranks_by_fidelity_and_puts_an_unknown_precision_last(order: list[s
 
 
 def test_a_variant_for_another_provider_comes_last_with_its_reason() -> None:
-    found = candidates(manifest(FP32, FP16), variant="auto", provider="CUDA")
-    assert [(c.variant.name, c.reason) for c in found] == [("fp16", None), ("fp32", "made for CPU, not for CUDA")]
+    found = candidates(manifest(INT8, FP16), variant="auto", provider="CUDA")
+    assert [(c.variant.name, c.reason is None) for c in found] == [("fp16", True), ("int8", False)]
+    assert "proved on CPU, not on CUDA (`edgeplm quantize --scheme none --provider CUDA" in str(found[1].reason)
+
+
+def test_fp32_may_run_on_any_provider_since_its_canary_can_prove_it_there() -> None:
+    assert candidates(manifest(FP32), variant="fp32", provider="OpenVINO")[0].reason is None
+
+
+def test_of_two_forms_of_fp32_the_one_made_for_the_provider_comes_first() -> None:
+    portable, both = variant("portable", "fp32", "OpenVINO"), variant("both", "fp32", "CPU", "OpenVINO")
+    names = [c.variant.name for c in candidates(manifest(FP32, both, portable), variant="auto", provider="OpenVINO")]
+    assert names == ["portable", "both", "fp32"]
+    assert candidates(manifest(portable, FP32), variant="auto", provider="CPU")[0].variant.name == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("variant_name", "asked", "meant"),
+    [
+        ("auto", "auto", "CPU"),
+        ("fp32", "auto", "CPU"),
+        ("fp16", "auto", "CPU"),
+        ("bf16", "auto", "OpenVINO"),
+        ("bf16", "CPU", "CPU"),
+        ("unknown", "auto", "CPU"),
+    ],
+)
+def test_auto_is_the_cpu_or_the_only_providers_of_a_named_variant(variant_name: str, asked: str, meant: str) -> None:
+    made = manifest(FP32, FP16, variant("bf16", "bf16", "OpenVINO", "TensorRT"))
+    assert provider_of(made, variant=variant_name, provider=asked) == meant
 
 
 def test_a_named_variant_is_the_only_one() -> None:
@@ -89,10 +117,10 @@ def test_an_unknown_variant_is_named_with_the_nearest() -> None:
         candidates(manifest(FP32, INT8), variant="int9", provider="CPU")
 
 
-@pytest.mark.parametrize("asked", ["auto", "fp32"])
+@pytest.mark.parametrize("asked", ["auto", "int8"])
 def test_no_variant_for_the_provider_says_why(asked: str) -> None:
-    with pytest.raises(BadInput, match=r"fp32: made for CPU, not for OpenVINO.*edgeplm inspect"):
-        candidates(manifest(FP32), variant=asked, provider="OpenVINO")
+    with pytest.raises(BadInput, match=r"int8: proved on CPU, not on OpenVINO.*edgeplm inspect"):
+        candidates(manifest(INT8), variant=asked, provider="OpenVINO")
 
 
 def test_the_manifest_survives_its_own_format() -> None:

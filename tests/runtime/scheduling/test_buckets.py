@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeplm_runtime.scheduling.buckets import plan
+from edgeplm_runtime.scheduling.buckets import length_buckets, plan, profiles
 
 
 LENGTHS = st.lists(st.integers(0, 600), max_size=80)
@@ -51,3 +51,19 @@ def test_a_batch_is_not_filled_up_with_more_than_the_padding_allowed(lengths: li
 
 def test_no_inputs_make_no_batch() -> None:
     assert plan([]) == []
+
+
+@given(st.integers(1, 600))
+def test_the_ranges_of_lengths_cover_every_length_once(max_length: int) -> None:
+    ranges = length_buckets(max_length)
+    covered = [length for first, last in ranges for length in range(first, last + 1)]
+    assert covered == list(range(1, max_length + 1))
+
+
+@given(st.lists(st.integers(1, 512), max_size=80), st.integers(1, 4000))
+def test_every_batch_of_a_plan_lies_within_a_profile(lengths: list[int], budget: int) -> None:
+    built = profiles(512, budget=budget)
+    for batch in plan(lengths, budget=budget):
+        shape = (len(batch), max(lengths[i] for i in batch))
+        assert any(all(a <= b <= c for a, b, c in zip(p.least, shape, p.most, strict=True)) for p in built), shape
+    assert all(least <= best <= most for p in built for least, best, most in zip(p.least, p.best, p.most, strict=True))

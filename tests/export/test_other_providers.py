@@ -1,0 +1,171 @@
+"""Variants for other providers than the CPU: made, proved and run where there is one, refused clearly elsewhere.
+
+Each test holds on every machine: without the plugin, with it on a CPU for which it finds no device (AMD), and with a
+device; the last with AMX or without.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgeplm_export.pack import write_manifest
+from edgeplm_export.pipeline import export
+from edgeplm_export.quantizing import quantize
+from edgeplm_runtime.bundle.reader import open_bundle
+from edgeplm_runtime.engine import load
+from edgeplm_runtime.errors import BadInput, CanaryDrift, ProviderUnavailable
+from edgeplm_runtime.machine import describe
+from edgeplm_runtime.providers import PROVIDERS
+from edgeplm_runtime.session import usable
+
+
+OPENVINO = PROVIDERS["OpenVINO"]
+TEXTS = ["a good film", "a very long and rather bad film, in my opinion", "no"]
+
+
+@pytest.fixture(scope="session")
+def here() -> bool:
+    """Whether OpenVINO finds a device on this machine."""
+    return usable(OPENVINO) is None
+
+
+@pytest.fixture(scope="session")
+def for_openvino(here: bool, toy_classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy classifier's bundle, proved on OpenVINO too; skips where there is no device."""
+    if not here:
+        pytest.skip(f"no OpenVINO here: {usable(OPENVINO)}")
+    out = tmp_path_factory.mktemp("bundles") / "openvino"
+    export(str(toy_classifier), out, precisions=["fp32", "int8"], providers=["openvino"])
+    return out
+
+
+def test_an_export_for_a_provider_that_is_not_here_is_refused_before_any_work(
+    here: bool, toy_classifier: Path, tmp_path: Path
+) -> None:
+    name = "QNN" if here else "OpenVINO"
+    with pytest.raises(ProviderUnavailable, match=f"{name}, which is not usable here") as refused:
+        export(str(toy_classifier), tmp_path / "out", providers=[name])
+    assert refused.value.exit_code == 3
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(BadInput, match="unknown provider"):
+        export(str(toy_classifier), tmp_path / "out", providers=["OpenVINNO"])
+
+
+def test_bf16_is_written_where_it_was_proved_and_refused_elsewhere(here: bool, copy_bundle: Callable[[], Path]) -> None:
+    bundle = copy_bundle()
+    before = (bundle / "edgeplm.json").read_bytes()
+    if not here or OPENVINO.refusal("bf16", describe().isa):
+        with pytest.raises(ProviderUnavailable, match="bf16"):
+            quantize(bundle, scheme="bf16")
+        assert (bundle / "edgeplm.json").read_bytes() == before
+        return
+    (made,) = quantize(bundle, scheme="bf16").written
+    variant = open_bundle(bundle).variant("bf16")
+    assert (variant.providers, variant.precision) == (("OpenVINO",), "bf16")
+    assert variant.files == ("onnx/model_bf16.onnx", "onnx/model.onnx_data")
+    assert made.parity is not None
+    assert 1e-6 < made.parity.summary.max_abs_error < 0.1  # it was really computed in bf16
+    with load(bundle, "bf16") as engine:
+        assert (engine.active.provider, engine.active.node_share) == ("OpenVINO", 1.0)
+    with pytest.raises(BadInput, match="proved on OpenVINO, not on CPU"):
+        load(bundle, "bf16", "CPU")
+
+
+def test_bf16_is_refused_on_a_cpu_without_it(for_openvino: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPLM_ISA", "avx2,fma")
+    with pytest.raises(ProviderUnavailable, match="amx_bf16 or avx512_bf16"):
+        quantize(for_openvino, scheme="bf16")
+
+
+def test_a_scheme_of_the_cpu_is_refused_on_a_provider_that_has_no_such_precision(
+    copy_bundle: Callable[[], Path],
+) -> None:
+    with pytest.raises(ProviderUnavailable, match=r"fp16 cannot be proved here: OpenVINO has no fp16"):
+        quantize(copy_bundle(), scheme="fp16", providers=["OpenVINO"])
+
+
+def test_the_portable_form_is_proved_and_runs_whole_on_the_provider(for_openvino: Path) -> None:
+    manifest = open_bundle(for_openvino).manifest
+    assert {v.name: v.providers for v in manifest.variants}["portable"] == ("OpenVINO",)
+    with load(for_openvino, provider="OpenVINO") as engine, load(for_openvino) as cpu:
+        assert (engine.active.variant, engine.active.node_share) == ("portable", 1.0)
+        assert engine.active.canary == "same kind of CPU"
+        assert (cpu.active.variant, cpu.active.provider) == ("fp32", "CPU")
+        for a, b in zip(engine(TEXTS), cpu(TEXTS), strict=True):
+            assert a["label"] == b["label"]
+            assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+def test_a_form_that_the_provider_takes_and_answers_wrongly_is_not_offered_there(for_openvino: Path) -> None:
+    # OpenVINO takes every node of fp32, and leaves out the Tanh of its FusedGemm.
+    assert open_bundle(for_openvino).variant("fp32").providers == ("CPU",)
+    with pytest.raises(CanaryDrift, match=r"fp32: .*proved on CPU, not on OpenVINO.*Here 'portable' does"):
+        load(for_openvino, "fp32", "OpenVINO")
+
+
+def test_nodes_that_the_provider_leaves_to_the_cpu_are_refused(for_openvino: Path) -> None:
+    assert open_bundle(for_openvino).variant("int8").providers == ("CPU",)
+    with pytest.raises(BadInput, match="int8: proved on CPU, not on OpenVINO"):
+        load(for_openvino, "int8", "OpenVINO")
+    report = json.loads((for_openvino / "proof" / "parity.json").read_text())
+    assert set(report["variants"]) == {"fp32", "int8", "portable"}
+
+
+def test_fp32_of_an_embedder_runs_on_the_provider_after_its_canary(here: bool, embedder_bundle: Path) -> None:
+    if not here:
+        with pytest.raises(ProviderUnavailable, match="OpenVINO is not usable here: OpenVINO is"):
+            load(embedder_bundle, provider="OpenVINO")
+        return
+    with load(embedder_bundle, provider="OpenVINO") as engine, load(embedder_bundle) as cpu:
+        assert engine.active.canary == "passed (proved on CPU, not on OpenVINO)"
+        np.testing.assert_allclose(engine(TEXTS), cpu(TEXTS), atol=1e-5)
+
+
+def test_without_a_canary_nothing_unproved_runs(here: bool, copy_bundle: Callable[[], Path]) -> None:
+    if not here:
+        pytest.skip("no OpenVINO here")
+    bundle = copy_bundle()
+    manifest = open_bundle(bundle).manifest
+    write_manifest(bundle, msgspec.structs.replace(manifest, canary=None))
+    with pytest.raises(ProviderUnavailable, match="no canary to prove it on OpenVINO"):
+        load(bundle, "fp32", "OpenVINO")
+
+
+def test_a_cache_is_used_and_a_damaged_one_is_made_again(for_openvino: Path, tmp_path: Path) -> None:
+    def start() -> list[Path]:
+        with load(for_openvino, provider="OpenVINO", cache_dir=tmp_path) as engine:
+            assert engine(TEXTS)
+        return sorted(tmp_path.rglob("*.blob"))
+
+    (blob,) = start()
+    stamp, good = blob.stat().st_mtime_ns, blob.read_bytes()
+    assert start() == [blob]
+    assert blob.stat().st_mtime_ns == stamp
+    blob.write_bytes(good[: len(good) // 2])
+    assert start() == [blob]
+    assert len(blob.read_bytes()) == len(good)
+
+
+def test_a_cache_wants_hashes(classifier_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="leave check_hashes on"):
+        load(classifier_bundle, cache_dir=tmp_path, check_hashes=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("streams=0", "whole number from 1"), ("strems=1", "Did you mean 'streams'"), ("x", "NAME=VALUE")],
+)
+def test_a_wrong_option_is_told_before_the_provider_is_asked(classifier_bundle: Path, option: str, words: str) -> None:
+    command = [sys.executable, "-m", "edgeplm", "run", str(classifier_bundle), "a", "--provider", "OpenVINO"]
+    done = subprocess.run([*command, "--provider-option", option], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -23,13 +23,17 @@ GRACE = 1.0  # after the last arrival, the callers may go on for so many times t
 
 @dataclass(frozen=True, kw_only=True)
 class Offered:
-    """What became of the arrivals. `latencies_s` (arrivals,) float64, the wait so far for those `unanswered`."""
+    """What became of the arrivals. `latencies_s` (arrivals,) float64, the wait so far for those `unanswered`.
+
+    `drain_s`: from the last arrival to the last answer, which grows with the run where answers do not keep up.
+    """
 
     rate_per_s: float
     seconds: float
     latencies_s: NDArray[np.float64]
     unanswered: int
     answered_per_s: float
+    drain_s: float
 
 
 def arrivals(rate_per_s: float, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -83,6 +87,7 @@ def open_loop(
         latencies_s=latencies,
         unanswered=int(open_.sum()),
         answered_per_s=answered / max(seconds, done - start),
+        drain_s=max(0.0, done - start - float(due[-1])),
     )
 
 

@@ -23,7 +23,8 @@ def figure(samples_ms: Sequence[float], quantile: float) -> Figure:
     ordered = np.sort(np.asarray(samples_ms, dtype=np.float64))
     low, high = ranks(len(ordered), quantile)
     return Figure(
-        ms=float(np.quantile(ordered, quantile)),
+        # A sample, as the bounds are: between two of them p99.9 could lie below its own lower bound.
+        ms=float(np.quantile(ordered, quantile, method="inverted_cdf")),
         low_ms=None if low is None else float(ordered[low]),
         high_ms=None if high is None else float(ordered[high]),
     )

@@ -78,6 +78,12 @@ class Runner:
     gone: str | None = None
 
 
+def check_repeats(repeats: int) -> None:
+    """Raise BadInput for a number of calls that cannot be."""
+    if not 1 <= repeats <= MAX_REPEATS:
+        raise BadInput(f"repeats is {repeats}; give a number from 1 to {MAX_REPEATS}.")
+
+
 def warm_all(runners: Sequence[Runner], seconds: float, tell: Callable[[str], None]) -> None:
     """Every candidate in every cell, until it is steady or `seconds` are spent on it."""
     for runner in runners:
@@ -103,8 +109,7 @@ def take_turns(
 
     What was measured stands in the series at any moment: whoever interrupts keeps it.
     """
-    if not 1 <= repeats <= MAX_REPEATS:
-        raise BadInput(f"repeats is {repeats}; give a number from 1 to {MAX_REPEATS}.")
+    check_repeats(repeats)
     turns = min(TURNS, repeats)
     order = [(runner, one) for runner in runners for one in runner.series]
     shuffle = random.Random(0)

@@ -104,9 +104,7 @@ def command(
             if peers:
                 side = _extra("against")
                 place = side.checkpoint_of(made.manifest, checkpoint)
-                made.peers = side.entries(
-                    peers, place, output=made.peer_output, threads=made.threads, tell=progress
-                )
+                made.peers = side.entries(peers, place, output=made.peer_output, threads=made.threads, tell=progress)
             made.measure(progress)
             made.start_cold(progress)
             if loading is not None:

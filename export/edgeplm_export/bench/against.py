@@ -76,6 +76,6 @@ def entries(
 
 
 def _stamp(checkpoint: Path) -> str:
-    """Name, size and time of its weights and config: another training run must not meet the models of the one before."""
+    """Name, size and time of its weights and config: other weights must not meet the models of those before."""
     files = sorted(path for pattern in ("*.safetensors", "config.json") for path in checkpoint.glob(pattern))
     return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)

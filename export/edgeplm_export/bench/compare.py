@@ -92,7 +92,7 @@ def compare(
     rows = tuple(_row(what, a, b, tolerance) for what, a, b in pairs)
     slower = [row.what for row in rows if row.verdict == "slower"]
     unclear = [row.what for row in rows if row.verdict in ("unclear", "too few turns")]
-    words = f"slower beyond {tolerance:.0%}: {', '.join(slower)}." if slower else f"nothing got slower beyond {tolerance:.0%}."
+    words = f"{'; '.join(slower) or 'nothing'} got slower beyond {tolerance:.0%}."
     if unclear:
         words += f" Too noisy to tell: {', '.join(unclear)}."
     return Comparison(tolerance=tolerance, rows=rows, notes=tuple(notes), slower=bool(slower), words=words)

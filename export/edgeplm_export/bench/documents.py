@@ -34,7 +34,7 @@ def read(path: str) -> Report:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{path} is not JSON: {str(error)[:200]}. {MAKE}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise BadInput(f"{path} is JSON, but not of edgeplm bench: it has no \"format\": {FORMAT!r}. {MAKE}")
+        raise BadInput(f'{path} is JSON, but not of edgeplm bench: it has no "format": {FORMAT!r}. {MAKE}')
     version = str(document.get("format_version"))
     if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""How near is an answer to torch's, which class does that make it, and how long would a perfect machine take?"""
+"""How near is an answer to torch's, and which class does that make it?"""
 
 from __future__ import annotations
 
@@ -58,22 +58,3 @@ def compared(found: Floats, wanted: Floats, *, logits: bool) -> Fidelity:
     whole = float(cosine(found.reshape(1, -1), wanted.reshape(1, -1))[0])
     agreement = float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
     return Fidelity(cosine_mean=whole, cosine_min=float(rows.min()), max_abs=largest, agreement=agreement)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """The matrix products of a BERT-like encoder, from its config."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-
-    @property
-    def weights(self) -> int:
-        """How many weights its products read."""
-        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
-
-    def operations(self, batch: int, length: int) -> int:
-        """Multiplications and additions of a call: projections, then scores and their sum over the values."""
-        tokens = batch * length
-        return 2 * (tokens * self.weights + self.layers * 2 * tokens * length * self.hidden)

@@ -53,17 +53,19 @@ class Loading:
         alone = capacity(call, self.texts, seconds=self.seconds, callers=1, rng=rng)
         # At a tenth of what one caller reaches, few arrivals meet another one.
         quiet = open_loop(
-            call, self.texts, rate_per_s=alone / 10, seconds=min(max(self.seconds, 200 / alone), 10 * self.seconds),
-            callers=1, rng=rng,
+            call,
+            self.texts,
+            rate_per_s=alone / 10,
+            seconds=min(max(self.seconds, 200 / alone), 10 * self.seconds),
+            callers=1,
+            rng=rng,
         )
         self._unloaded_ms = float(np.median(quiet.latencies_s)) * 1e3
         self._capacity = capacity(call, self.texts, seconds=self.seconds, callers=self.callers, rng=rng)
         for share in self.shares:
             rate = share * self._capacity
             tell(f"load: {rate:.0f} a second, {share:.0%} of capacity")
-            offered = open_loop(
-                call, self.texts, rate_per_s=rate, seconds=self.seconds, callers=self.callers, rng=rng
-            )
+            offered = open_loop(call, self.texts, rate_per_s=rate, seconds=self.seconds, callers=self.callers, rng=rng)
             self.points.append(point(offered, self._unloaded_ms))
 
     def curve(self) -> LoadCurve | None:

@@ -1,30 +1,22 @@
 """How fast can this machine compute and read at all: GFLOP/s in float32 and bfloat16, GOP/s in int8, GB/s of memory?
 
-Each with as many threads as the other benchmarks use, at the best of a few shapes. The limits in precisions.py, the
-least time that a model could take, come from these.
+Each with as many threads as the benchmark uses, at the best of a few shapes. The limits of a report, the least time
+that a model could take, come from these.
 """
 
 from __future__ import annotations
 
-import os
-
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks._common import write
-from edgeplm.cli._output import console, table
-from edgeplm_runtime.machine import cores_usable
+from edgeplm_runtime.benchmark.records import Peaks
+from edgeplm_runtime.session import onnxruntime_module
 
 
 SHAPES = ((128, 384, 1536), (128, 1536, 384), (512, 768, 3072), (1024, 1024, 1024), (2048, 1024, 1024))  # m, k, n
@@ -32,37 +24,29 @@ READ_MB = (8, 40, 340)  # in L3; as MiniLM's float weights; as BERT-base's
 SECONDS = 0.6  # of each shape
 
 
-@dataclass(frozen=True, kw_only=True)
-class Peaks:
-    """The best that was measured. `read_gb_s` by the size of what is read again and again, in MB."""
-
-    f32_gflop_s: float
-    bf16_gflop_s: float
-    int8_gop_s: float
-    read_gb_s: dict[int, float]
-    copy_gb_s: float
-
-    def or_better(self, other: Peaks) -> Peaks:
-        """The better of two measurements, figure by figure."""
-        return Peaks(
-            f32_gflop_s=max(self.f32_gflop_s, other.f32_gflop_s),
-            bf16_gflop_s=max(self.bf16_gflop_s, other.bf16_gflop_s),
-            int8_gop_s=max(self.int8_gop_s, other.int8_gop_s),
-            read_gb_s={size: max(rate, other.read_gb_s[size]) for size, rate in self.read_gb_s.items()},
-            copy_gb_s=max(self.copy_gb_s, other.copy_gb_s),
-        )
-
-    def read_seconds(self, size_bytes: float) -> float:
-        """The least time to read so many bytes once, at the rate measured for the nearest size not below."""
-        fitting = [megabytes for megabytes in self.read_gb_s if megabytes * 2**20 >= size_bytes]
-        return size_bytes / (self.read_gb_s[min(fitting, default=max(self.read_gb_s))] * 1e9)
+def or_better(one: Peaks, other: Peaks) -> Peaks:
+    """The better of two measurements, figure by figure."""
+    bf16 = [rate for rate in (one.bf16_gflop_s, other.bf16_gflop_s) if rate is not None]
+    return Peaks(
+        f32_gflop_s=max(one.f32_gflop_s, other.f32_gflop_s),
+        bf16_gflop_s=max(bf16, default=None),
+        int8_gop_s=max(one.int8_gop_s, other.int8_gop_s),
+        read_gb_s={size: max(rate, other.read_gb_s[size]) for size, rate in one.read_gb_s.items()},
+        copy_gb_s=max(one.copy_gb_s, other.copy_gb_s),
+    )
 
 
-def measure(threads: int, seconds: float = SECONDS) -> Peaks:
-    """Measure all of them; about 20 × seconds."""
+def read_rate(peaks: Peaks, size_bytes: float) -> float:
+    """GB/s at which so many bytes are read again and again: the rate measured for the nearest size not below."""
+    fitting = [megabytes for megabytes in peaks.read_gb_s if megabytes * 2**20 >= size_bytes]
+    return peaks.read_gb_s[min(fitting, default=max(peaks.read_gb_s))]
+
+
+def measure(threads: int, seconds: float = SECONDS, *, bf16: bool = True) -> Peaks:
+    """Measure all of them; about 20 × seconds. bfloat16 needs torch, and its import a few seconds."""
     return Peaks(
         f32_gflop_s=max(_products(shape, np.float32, threads, seconds) for shape in SHAPES),
-        bf16_gflop_s=max(_bf16(shape, threads, seconds) for shape in SHAPES),
+        bf16_gflop_s=max(_bf16(shape, threads, seconds) for shape in SHAPES) if bf16 else None,
         int8_gop_s=max(_products(shape, np.int8, threads, seconds) for shape in SHAPES),
         read_gb_s={size: _read(size, threads, seconds) for size in READ_MB},
         copy_gb_s=_copy(threads, seconds),
@@ -85,6 +69,7 @@ def _products(shape: tuple[int, int, int], kind: Any, threads: int, seconds: flo
         [numpy_helper.from_array(weights, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    ort = onnxruntime_module()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -129,21 +114,3 @@ def _best(call: Callable[[], Any], seconds: float) -> float:
         call()
         best = min(best, time.perf_counter() - start)
     return best
-
-
-def main() -> None:
-    """Measure; print a table, write one JSON."""
-    peaks = measure(cores_usable())
-    made = table(f"peaks of this machine, {cores_usable()} threads", "", "")
-    made.add_row("float32 products", f"{peaks.f32_gflop_s:.0f} GFLOP/s")
-    made.add_row("bfloat16 products", f"{peaks.bf16_gflop_s:.0f} GFLOP/s")
-    made.add_row("int8 products, u8 × s8", f"{peaks.int8_gop_s:.0f} GOP/s")
-    for megabytes, rate in peaks.read_gb_s.items():
-        made.add_row(f"reading {megabytes} MB", f"{rate:.0f} GB/s")
-    made.add_row(f"copying {max(READ_MB)} MB, both ways counted", f"{peaks.copy_gb_s:.0f} GB/s")
-    console().print(made)
-    write("peaks", asdict(peaks))
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ Vectors = NDArray[np.floating]
 
 
 def pooled(output: Vectors, mask: NDArray[np.int64]) -> Vectors:
-    """Hidden states (rows, tokens, hidden) and mask (rows, tokens) → unit mean vectors (rows, hidden); (rows, n) as is."""
+    """Hidden states (rows, tokens, hidden), mask (rows, tokens) → unit mean vectors (rows, hidden); (rows, n) as is."""
     if output.ndim == 2:
         return output
     weights = mask[..., None].astype(np.float64)

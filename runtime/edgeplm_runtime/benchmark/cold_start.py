@@ -42,6 +42,4 @@ def summed_up(runs: Sequence[tuple[float, int]]) -> ColdStart | None:
     if not runs:
         return None
     walls = tuple(wall for wall, _ in runs)
-    return ColdStart(
-        wall_s=float(np.median(walls)), peak_rss_bytes=max(peak for _, peak in runs), samples_s=walls
-    )
+    return ColdStart(wall_s=float(np.median(walls)), peak_rss_bytes=max(peak for _, peak in runs), samples_s=walls)

@@ -41,7 +41,7 @@ class Absent(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a candidate is asked to be. `kind` is its module's own word; `output` is the graph's or, of texts, the task's.
+    """What a candidate is asked to be. `kind` is its module's own word, `output` the name of what is compared.
 
     `calibration`: .npz of input_ids and attention_mask of passages that static schemes may look at, "" for none.
     """

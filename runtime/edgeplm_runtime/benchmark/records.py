@@ -150,7 +150,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Noise(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the machine did. Shares are of all processor time during the run; `findings` is empty when it was quiet."""
+    """What else the machine did. Shares are of all processor time in the run; `findings` is empty when it was quiet."""
 
     findings: tuple[str, ...]
     load_before: float | None

@@ -73,7 +73,15 @@ class Entry:
 
 
 def own_entry(
-    manifest: Manifest, bundle: Path, variant: str, *, provider: str, threads: int, folder: Path, output: str, texts: bool
+    manifest: Manifest,
+    bundle: Path,
+    variant: str,
+    *,
+    provider: str,
+    threads: int,
+    folder: Path,
+    output: str,
+    texts: bool,
 ) -> Entry:
     """A variant of the bundle, from ids or from texts."""
     about = next(one for one in manifest.variants if one.name == variant)

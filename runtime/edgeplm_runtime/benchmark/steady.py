@@ -51,7 +51,8 @@ def ratio_interval(samples: Sequence[float]) -> tuple[float, float]:
     quarter = len(samples) // 4
     before, last = (np.sort(samples[-2 * quarter : -quarter]), np.sort(samples[-quarter:]))
     low, high = ranks(quarter, 0.5)
-    assert low is not None and high is not None  # FIRST_CALLS sees to it
+    assert low is not None
+    assert high is not None
     return float(last[low] / before[high]), float(last[high] / before[low])
 
 

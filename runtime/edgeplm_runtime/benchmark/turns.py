@@ -1,4 +1,4 @@
-"""Candidates and cells in turns, so that a machine that drifts drifts for all: warm-up first, then burst after burst."""
+"""Candidates and cells in turns, so that a machine that drifts drifts for all: warm-up first, then bursts."""
 
 from __future__ import annotations
 

@@ -42,6 +42,6 @@ def read(path: str) -> Report:
             "again with this version, or compare with the one that wrote it."
         )
     try:
-        return msgspec.convert(document, Report)
+        return msgspec.convert(document, Report, str_keys=True)
     except msgspec.ValidationError as error:
         raise BadInput(f"{path} does not follow the format: {str(error)[:300]}. {MAKE}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import jinja2
 from markupsafe import Markup
@@ -63,6 +63,7 @@ def render(report: Report) -> str:
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         report=report,
+        name=PurePath(report.bundle).name or report.bundle,  # not where it lay
         summary=summary(report),
         # The drawings escape their own text; test_html.py holds them to it.
         plots=[(plot.title, Markup(plot.svg), plot.reading) for plot in figures(report)],

@@ -9,14 +9,14 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from edgeplm_runtime.benchmark.records import Candidate, Cell, Report
 
@@ -27,12 +27,11 @@ STAND_INS = {"ink": "#010201", "faint": "#010202", "line": "#010203", "paper": "
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 10,
     "text.parse_math": False,  # a bundle's name may hold dollars
     "text.color": STAND_INS["ink"],
     "axes.edgecolor": STAND_INS["line"],
     "axes.labelcolor": STAND_INS["ink"],
-    "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -41,8 +40,8 @@ STYLE = {
     "grid.linewidth": 0.5,
     "xtick.color": STAND_INS["faint"],
     "ytick.color": STAND_INS["faint"],
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
     "lines.linewidth": 1.6,
     "figure.constrained_layout.use": True,
 }
@@ -96,29 +95,23 @@ def _under_load(report: Report) -> Plot | None:
     if load is None or not load.points:
         return None
 
+    index = next((i for i, one in enumerate(report.candidates) if one.name.endswith(load.candidate)), 0)
+
     def draw(axes: Axes) -> None:
-        for row, (name, pick) in enumerate(
-            (("p50", lambda p: p.p50_ms), ("p99", lambda p: p.p99_ms), ("p99.9", lambda p: p.p999_ms))
+        rates = [p.offered_per_s for p in load.points]
+        for name, dashes, times in (
+            ("p50", "-", [p.p50_ms for p in load.points]),
+            ("p99", "--", [p.p99_ms for p in load.points]),
+            ("p99.9", ":", [p.p999_ms for p in load.points]),
         ):
-            rates, times = [p.answered_per_s for p in load.points], [pick(p) for p in load.points]
-            axes.plot(rates, times, color=colour(row), zorder=2)
+            axes.plot(rates, times, dashes, color=colour(index), label=name, zorder=2)
             for p, rate, ms in zip(load.points, rates, times, strict=True):
-                face = STAND_INS["paper"] if p.saturated else colour(row)
-                axes.plot(rate, ms, "o", color=colour(row), markerfacecolor=face, markersize=5, zorder=3)
-            axes.annotate(
-                name,
-                (rates[0], times[0]),
-                textcoords="offset points",
-                xytext=(-6, 0),
-                ha="right",
-                va="center",
-                color=colour(row),
-                fontsize=8,
-            )
-        axes.axvline(load.capacity_per_s, color=STAND_INS["faint"], linestyle="--", linewidth=1)
+                face = STAND_INS["paper"] if p.saturated else colour(index)
+                axes.plot(rate, ms, "o", color=colour(index), markerfacecolor=face, markersize=5, zorder=3)
+        axes.axvline(load.capacity_per_s, color=STAND_INS["faint"], linestyle="-.", linewidth=1)
         axes.annotate(
             "capacity",
-            (load.capacity_per_s, 0.01),
+            (load.capacity_per_s, 0.02),
             xycoords=("data", "axes fraction"),
             xytext=(-3, 0),
             textcoords="offset points",
@@ -126,13 +119,12 @@ def _under_load(report: Report) -> Plot | None:
             ha="right",
             va="bottom",
             color=STAND_INS["faint"],
-            fontsize=8,
         )
-        axes.set_xlim(left=-0.12 * load.capacity_per_s)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value) if value >= 0 else ""))
+        axes.set_xlim(left=0)
         axes.set_yscale("log")
-        axes.set_xlabel("answers a second")
+        axes.set_xlabel("arrivals a second")
         axes.set_ylabel("ms from the intended arrival")
+        axes.legend(frameon=False, loc="upper left", handlelength=2.5)
         _plain_log(axes, "y")
 
     title = f"Under load, {load.callers} callers"
@@ -170,6 +162,7 @@ def _pareto(report: Report) -> Plot | None:
             axes.invert_yaxis()
             axes.set_ylabel("1 − cosine to the first")
             axes.set_ylim(1, floor / 3)
+            _plain_log(axes, "y")
         axes.margins(x=0.2)
         _plain_log(axes, "x")
 
@@ -205,7 +198,6 @@ def _roofline(report: Report) -> Plot | None:
                 xytext=(0, 4),
                 ha="right",
                 color=STAND_INS["faint"],
-                fontsize=8,
             )
         for index, x, y in points:
             axes.plot(x, y, "o", color=colour(index), markersize=6)
@@ -242,12 +234,12 @@ def _plain_log(axes: Axes, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     decades = abs(math.log10(max(low, high) / min(low, high))) if min(low, high) > 0 else 1
-    steps: Sequence[float] = (
-        (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 0.8 else (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
-    )
+    # Fewer numbers the more decades there are.
+    crowded = [(0.8, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)), (2.2, (1.0, 2.0, 5.0)), (math.inf, (1.0,))]
+    steps = next(subs for most, subs in crowded if decades < most)
     axis.set_major_locator(LogLocator(base=10, subs=steps, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _short(value: float) -> str:

@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Candidate:
         job: Job,
         *,
         python: str | Path = sys.executable,
-        packages: dict[str, str] | None = None,
+        packages: Mapping[str, str] | None = None,
         spare_kilobytes: int = SPARE_KILOBYTES,
     ) -> None:
         """Prepare its files if they are not there, then start it. Raises Gone.
@@ -170,8 +171,11 @@ class Candidate:
 
     def _last_words(self) -> str:
         """The last line of its log, or how the system ended it."""
-        code = self._process.poll() if hasattr(self, "_process") else None
-        if code is not None and code < 0:
+        code = 0
+        if hasattr(self, "_process"):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe is closed: it has ended, or is about to
+                code = self._process.wait(timeout=5)
+        if code < 0:
             return f"it was ended by signal {-code}" + (": no memory was left, most likely" if code == -9 else "")
         lines = self._log.read_text(errors="replace").split("\n")
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "it ended without a word")

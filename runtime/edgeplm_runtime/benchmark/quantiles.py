@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeplm_runtime.benchmark.records import Figure
 
@@ -45,8 +46,9 @@ def spread(turn_medians: Sequence[float]) -> float:
     return float((high - low) / middle)
 
 
-def _binomial(count: int, p: float) -> np.ndarray:
+def _binomial(count: int, p: float) -> NDArray[np.float64]:
     """The cumulative binomial distribution at 0 … count."""
     steps = np.arange(count, dtype=np.float64)
     logs = np.concatenate(([0.0], np.log((count - steps) / (steps + 1)) + math.log(p / (1 - p))))
-    return np.minimum(np.cumsum(np.exp(count * math.log1p(-p) + np.cumsum(logs))), 1.0)
+    chances: NDArray[np.float64] = np.exp(count * math.log1p(-p) + np.cumsum(logs))
+    return np.minimum(np.cumsum(chances), 1.0)

@@ -5,6 +5,7 @@ Knows nothing of peers, plots or files: a peer is an Entry like any other.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class Entry:
     ours: bool = False
     precision: str = "fp32"
     quality: float | None = None
-    python: Path | None = None  # None: this one
+    python: str | Path = sys.executable
     packages: Mapping[str, str] = field(default_factory=dict)
     absent: str | None = None
     process: Candidate | None = None
@@ -157,8 +158,7 @@ def _start_all(entries: Sequence[Entry], cells: Sequence[Inputs], folder: Path, 
             continue
         tell(f"starting {one.name}")
         try:
-            python = {} if one.python is None else {"python": one.python}
-            one.process = Candidate(one.module, one.job, packages=dict(one.packages), **python)
+            one.process = Candidate(one.module, one.job, python=one.python, packages=one.packages)
             one.reads, one.size_bytes = one.process.reads, one.process.size_bytes
             if one.process.active:
                 one.active = msgspec.convert(one.process.active, Active)

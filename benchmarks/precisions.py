@@ -264,7 +264,7 @@ def _start(one: Measured, job: Job, folder: Path, passages: list[Arrays], base: 
     try:
         one.candidate = started(one.row, job)
         one.size_bytes = one.candidate.size_bytes
-        alone, batched = _answers(one.candidate, folder, passages)
+        alone, batched = _answers(one.candidate, folder, passages, few_shapes=one.row.few_shapes)
     except Gone as error:
         one.absent = str(error)
         if one.candidate:
@@ -279,14 +279,16 @@ def _start(one: Measured, job: Job, folder: Path, passages: list[Arrays], base: 
     one.drift = compared(batched, alone, logits=logits)
 
 
-def _answers(candidate: Candidate, folder: Path, passages: list[Arrays]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _answers(
+    candidate: Candidate, folder: Path, passages: list[Arrays], *, few_shapes: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Vectors or logits (passages, n): each passage alone, and in a batch of 32 padded to 128 tokens."""
     alone, batched = [], []
     for position, feeds in enumerate(passages):
         # A compiler of single shapes gets the passage padded to the length of a cell that it compiles anyway.
-        name = "alone" if candidate.row.few_shapes else "passage"
+        name = "alone" if few_shapes else "passage"
         output = _answer(candidate, folder, f"{name}-{position}")
-        mask = _padded([feeds])["attention_mask"] if candidate.row.few_shapes else feeds["attention_mask"]
+        mask = _padded([feeds])["attention_mask"] if few_shapes else feeds["attention_mask"]
         alone.append(pooled(output, mask))
     for position in range(0, len(passages), BATCH):
         mask = _padded(passages[position : position + BATCH])["attention_mask"]

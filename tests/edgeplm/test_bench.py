@@ -190,7 +190,7 @@ def test_the_other_commands_explain_themselves(name: str) -> None:
 
 def test_ctrl_c_keeps_what_was_measured(classifier_bundle: Path, tmp_path: Path) -> None:
     report, out = tmp_path / "report.html", tmp_path / "out.json"
-    options = ("--batch", "1", "--length", "8", "--repeats", "1000000", "--warm-up", "0.05", "--json")
+    options = ("--batch", "1", "--length", "8", "--repeats", "30000", "--warm-up", "0.05", "--json")
     with out.open("w") as stdout:
         process = subprocess.Popen(
             [sys.executable, "-m", "edgeplm", "bench", str(classifier_bundle), *options, "--html", str(report)],
@@ -212,5 +212,5 @@ def test_ctrl_c_keeps_what_was_measured(classifier_bundle: Path, tmp_path: Path)
     assert document["interrupted"] is True
     (cell,) = document["candidates"][0]["cells"]
     assert len(cell["turns_ms"]) >= 1
-    assert len(cell["turns_ms"][0]) == 100_000
+    assert len(cell["turns_ms"][0]) == 3000
     assert "Interrupted." in report.read_text()

@@ -22,6 +22,7 @@ TURNS = 10
 UNCOUNTED = 2  # calls of a burst: they wake the threads up, which the candidate before had sent to sleep
 LONG_MS, LONG_UNCOUNTED = 50.0, 1  # calls that take so long hardly notice
 MAX_REPEATS = 1_000_000
+MOST_CALLS = 1000  # that a candidate is asked for at once
 
 
 class Asked(Protocol):
@@ -132,7 +133,9 @@ def _burst(runner: Runner, one: Series, count: int, meter: Meter) -> None:
     long = bool(one.turns) and one.turns[-1][-1] > LONG_MS
     uncounted = LONG_UNCOUNTED if long else UNCOUNTED
     before = meter.joules() if meter.joules else 0.0
-    samples = runner.asked.run(one.name, count + uncounted)
+    samples: list[float] = []
+    while (left := count + uncounted - len(samples)) > 0:  # a reply is waited for: not for a million calls
+        samples += runner.asked.run(one.name, min(left, MOST_CALLS))
     if meter.joules:
         one.joules = (one.joules or 0.0) + meter.joules() - before
         one.calls += count + uncounted

@@ -76,7 +76,7 @@ def test_too_few_turns_claim_nothing(report: MakeReport) -> None:
 def test_other_machines_are_refused_by_what_differs(report: MakeReport) -> None:
     old = report()
     new = report(machine=replace(old.machine, cpu="Another CPU"), threads=1)
-    with pytest.raises(BadInput, match="cpu A CPU and Another CPU; threads 2 and 1.*--across-machines"):
+    with pytest.raises(BadInput, match=r"cpu A CPU and Another CPU; threads 2 and 1.*--across-machines"):
         compare(old, new, tolerance=0.05)
     found = compare(old, new, tolerance=0.05, across_machines=True)
     assert found.notes[0].startswith("compared across different machines: cpu")

@@ -81,8 +81,9 @@ def command(
 
     notes_to_stderr()
     peers = [name.strip() for name in against.split(",") if name.strip()]
-    renderer = _extra("html") if html is not None else None
-    if renderer is not None:
+    renderer = roofline = None
+    if html is not None:
+        renderer, roofline = _extra("html"), _extra("roofline")
         renderer.check_place(html)
     if peers:
         _extra("against").check_names(peers)
@@ -109,8 +110,8 @@ def command(
             made.start_cold(progress)
             if loading is not None:
                 _extra("load_curve").measure_engine(loading, made, progress)
-            if renderer is not None:
-                _extra("roofline").measure(made, progress)
+            if roofline is not None:
+                roofline.measure(made, progress)
         except KeyboardInterrupt:
             made.interrupted = True
         if loading is not None:

@@ -144,7 +144,7 @@ def test_bench_makes_its_report_where_torch_does_not_exist(
 
 @pytest.mark.parametrize(
     ("missing", "options"),
-    [("jinja2", ("--html", "report.html")), ("matplotlib", ("--html", "report.html")), ("hdrh", ("--load", "1"))],
+    [("jinja2", ("--html", "report.html")), ("onnx", ("--html", "report.html")), ("hdrh", ("--load", "1"))],
 )
 def test_bench_without_its_extra_names_the_line_that_installs_it(
     command: Command, classifier_bundle: Path, missing: str, options: tuple[str, ...]

@@ -9,6 +9,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from edgeplm_runtime.benchmark.benchmark import Benchmark
+from edgeplm_runtime.benchmark.cells import item_of
 from edgeplm_runtime.benchmark.load import Offered, capacity, check_callers, open_loop
 from edgeplm_runtime.benchmark.records import LoadCurve, LoadPoint
 from edgeplm_runtime.engine import load
@@ -91,7 +92,7 @@ def of_engine(made: Benchmark, *, seconds: float, callers: int) -> Loading:
 def measure_engine(loading: Loading, made: Benchmark, tell: Callable[[str], None]) -> None:
     """Open that variant and load it."""
     with load(made.bundle, loading.candidate, made.plan.provider, made.threads) as engine:
-        loading.measure(engine, tell)
+        loading.measure(lambda text: engine(item_of(engine, text)), tell)
 
 
 def point(offered: Offered, unloaded_ms: float) -> LoadPoint:

@@ -70,7 +70,7 @@ def check_grid(batches: Sequence[int], lengths: Sequence[int], limit: int) -> No
 def cell_inputs(engine: Engine, batch: int, length: int) -> Inputs:
     """Rows that start at one sentence after the other and go on with those that follow, cut at `length` tokens."""
     texts = tuple(_row(engine, start, length) for start in range(min(batch, len(SENTENCES))))
-    encoded = engine.tokenize([_input(engine, text) for text in texts])
+    encoded = engine.tokenize([item_of(engine, text) for text in texts])
     ids = np.full((len(texts), length), engine.manifest.text.pad_token_id, dtype=np.int64)
     mask, types = np.zeros_like(ids), np.zeros_like(ids)
     left = engine.manifest.text.padding_side == "left"
@@ -98,10 +98,10 @@ def _row(engine: Engine, start: int, length: int) -> str:
 
 def _count(engine: Engine, text: str) -> int:
     """Tokens of the text; one more than the model takes for all that are longer."""
-    encoded = engine.tokenize([_input(engine, text)])[0]
+    encoded = engine.tokenize([item_of(engine, text)])[0]
     return len(encoded.ids) + encoded.truncated
 
 
-def _input(engine: Engine, text: str) -> Any:
-    """A model that reads pairs only gets a second text beside each."""
+def item_of(engine: Engine, text: str) -> Any:
+    """What the engine is asked: the text, or for a model that reads pairs only, the text and a second one."""
     return {"text": text, "text_pair": "Yes."} if engine.manifest.text.pairs == "required" else text

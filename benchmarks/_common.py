@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from edgeplm_export.bench import environments
+from edgeplm_runtime.benchmark.candidates import Gone
 from edgeplm_runtime.machine import cores_usable, describe, load_average
 
 
@@ -72,17 +74,15 @@ def ratio(base: Sequence[float], other: Sequence[float]) -> float:
 
 def environment(name: str, *requirements: Sequence[str]) -> Path:
     """The python of a peer's own environment, made once; each list of requirements is one pip call."""
-    folder = WORK / "environments" / name
-    stamp = folder / "requirements.txt"
-    wanted = "\n".join(" ".join(row) for row in requirements)
-    python = folder / "bin" / "python"
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        print(f"making the environment of {name} …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        for row in requirements:
-            subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *row], check=True)
-        stamp.write_text(wanted)
-    return python
+    try:
+        return environments.environment(name, requirements, WORK, say)
+    except Gone as error:
+        sys.exit(f"{name}: {error}")
+
+
+def say(step: str) -> None:
+    """A step of the benchmark, on stderr."""
+    print(f"{step} …", file=sys.stderr)
 
 
 def plain_onnx(model: str) -> Path:

@@ -25,12 +25,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Candidate, Gone, Row
+from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Row, started
 from benchmarks._common import WORK, assets, bundle_of, ratio, write
-from benchmarks._fidelity import CLASSES, Class, Fidelity, Work, compared, pooled
-from benchmarks.peaks import Peaks, measure
-from benchmarks.peers._protocol import Arrays, Job, feeds_of
 from edgeplm.cli._output import console, table
+from edgeplm_export.bench.fidelity import CLASSES, Class, Fidelity, compared
+from edgeplm_export.bench.peaks import measure, or_better, read_rate
+from edgeplm_export.bench.roofline import Work
+from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Candidate, Gone
+from edgeplm_runtime.benchmark.closeness import pooled
+from edgeplm_runtime.benchmark.protocol import Arrays, Job, feeds_of
+from edgeplm_runtime.benchmark.records import Peaks
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.machine import cores_usable
 
@@ -98,7 +102,7 @@ def main() -> None:
     for one in found:
         if one.candidate:
             one.candidate.close()
-    peaks = peaks.or_better(measure(threads))  # other work on the machine may have disturbed one of the two
+    peaks = or_better(peaks, measure(threads))  # other work on the machine may have disturbed one of the two
     names = [f"{batch}x{length}" for batch, length in cells]
     limits = {name: _limits(work, cell, peaks) for name, cell in zip(names, cells, strict=True)}
     _print_rows(asked.model, found, base, names)
@@ -110,7 +114,7 @@ def main() -> None:
             "turns": asked.turns,
             "passages": len(passages),
             "environments": ENVIRONMENTS,
-            "peaks": asdict(peaks),
+            "peaks": msgspec.to_builtins(peaks),
             "limits_ms": limits,
             "rows": [_document(one, base, names) for one in found],
             "classes": verdicts,
@@ -186,7 +190,7 @@ def _ours(bundle: Path) -> list[Row]:
     return [
         Row(
             name=f"EdgePLM {variant.name}",
-            module="edgeplm_encoder",
+            module=OWN_MODULE,
             kind=variant.name,
             precision="int8" if "int8" in variant.precision else "f32",
             ours=True,
@@ -258,9 +262,9 @@ def _start(one: Measured, job: Job, folder: Path, passages: list[Arrays], base: 
     """Start the candidate and measure its fidelity; or note why it is absent."""
     print(f"starting {one.row.name} …", file=sys.stderr)
     try:
-        one.candidate = Candidate(one.row, job)
+        one.candidate = started(one.row, job)
         one.size_bytes = one.candidate.size_bytes
-        alone, batched = _answers(one.candidate, folder, passages)
+        alone, batched = _answers(one.candidate, folder, passages, few_shapes=one.row.few_shapes)
     except Gone as error:
         one.absent = str(error)
         if one.candidate:
@@ -275,14 +279,16 @@ def _start(one: Measured, job: Job, folder: Path, passages: list[Arrays], base: 
     one.drift = compared(batched, alone, logits=logits)
 
 
-def _answers(candidate: Candidate, folder: Path, passages: list[Arrays]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _answers(
+    candidate: Candidate, folder: Path, passages: list[Arrays], *, few_shapes: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Vectors or logits (passages, n): each passage alone, and in a batch of 32 padded to 128 tokens."""
     alone, batched = [], []
     for position, feeds in enumerate(passages):
         # A compiler of single shapes gets the passage padded to the length of a cell that it compiles anyway.
-        name = "alone" if candidate.row.few_shapes else "passage"
+        name = "alone" if few_shapes else "passage"
         output = _answer(candidate, folder, f"{name}-{position}")
-        mask = _padded([feeds])["attention_mask"] if candidate.row.few_shapes else feeds["attention_mask"]
+        mask = _padded([feeds])["attention_mask"] if few_shapes else feeds["attention_mask"]
         alone.append(pooled(output, mask))
     for position in range(0, len(passages), BATCH):
         mask = _padded(passages[position : position + BATCH])["attention_mask"]
@@ -291,8 +297,8 @@ def _answers(candidate: Candidate, folder: Path, passages: list[Arrays]) -> tupl
 
 
 def _answer(candidate: Candidate, folder: Path, name: str) -> NDArray[np.float32]:
-    candidate.ask(f"feed {folder / f'{name}.npz'}")
-    candidate.ask(f"answer {folder / 'answer.npy'}")
+    candidate.feed("passage", folder / f"{name}.npz")
+    candidate.answer("passage", folder / "answer.npy")
     output: NDArray[np.float32] = np.load(folder / "answer.npy")
     return output
 
@@ -311,9 +317,9 @@ def _take_turns(found: list[Measured], folder: Path, cell: Cell, turns: int) -> 
                 continue
             try:
                 if turn == 0:
-                    one.candidate.ask(f"feed {folder / f'cell-{name}.npz'}")
+                    one.candidate.feed(name, folder / f"cell-{name}.npz")
                 time.sleep(PAUSE_SECONDS)
-                calls = one.candidate.ask(f"run {burst}")[uncounted:]
+                calls = one.candidate.run(name, burst)[uncounted:]
             except Gone as error:
                 one.candidate, one.absent = None, f"it ended at {name}: {error}"
                 print(f"{one.row.name}: {one.absent}", file=sys.stderr)
@@ -326,8 +332,9 @@ def _take_turns(found: list[Measured], folder: Path, cell: Cell, turns: int) -> 
 def _limits(work: Work, cell: Cell, peaks: Peaks) -> dict[str, float]:
     """The least ms of a cell by precision: its products at the peak, or its weights read once, whichever is longer."""
     operations = work.operations(*cell)
+    assert peaks.bf16_gflop_s is not None  # torch is here
     return {
-        precision: max(operations / rate / 1e9, peaks.read_seconds(work.weights * size)) * 1e3
+        precision: max(operations / rate, work.weights * size / read_rate(peaks, work.weights * size)) / 1e9 * 1e3
         for precision, rate, size in (
             ("f32", peaks.f32_gflop_s, 4),
             ("bf16", peaks.bf16_gflop_s, 2),

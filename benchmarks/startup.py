@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks._common import HERE, WORK, assets, bundle_of, environment, plain_onnx, ratio, wheel_of_this, write
 from benchmarks.throughput import FASTEMBED, MODEL
 from edgeplm.cli._output import console, table
-from edgeplm_runtime.benchmark import LAUNCHER
+from edgeplm_runtime.benchmark.cold_start import LAUNCHER
 
 
 TEXT = "The quick brown fox jumps over the lazy dog."

@@ -76,11 +76,12 @@ def command(
 
     Variants, providers, threads and batches are raced against each other; the slower half leaves after each round.
     """
-    from edgeplm_runtime.benchmark import noise
+    from edgeplm_runtime.benchmark.noise import Watch
     from edgeplm_runtime.tuning import tune
 
     notes_to_stderr()
-    busy = noise()
+    watch = Watch()
+    watch.look([])
     lengths = _numbers(length)
     lines = None if texts is None else _lines(texts)
     with steps() as progress:
@@ -101,8 +102,9 @@ def command(
             out=None if out is None else Path(out),
             tell=progress,
         )
-    if busy:
-        note(f"{busy}.")
+    watch.look([])
+    for finding in watch.noise([]).findings:
+        note(finding)
     if as_json:
         print_json(
             {

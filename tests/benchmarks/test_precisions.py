@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from benchmarks import _candidates
-from benchmarks._candidates import BASE, PEERS, Candidate, Gone, Row
-from benchmarks._fidelity import Fidelity, Work, compared, pooled
-from benchmarks.peaks import Peaks
-from benchmarks.peers._protocol import Job
+from benchmarks._candidates import BASE, PEERS, Row, started
 from benchmarks.precisions import Measured, _limits, _verdicts
+from edgeplm_export.bench.fidelity import Fidelity, compared
+from edgeplm_export.bench.peaks import or_better
+from edgeplm_export.bench.roofline import Work
+from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Gone
+from edgeplm_runtime.benchmark.closeness import pooled
+from edgeplm_runtime.benchmark.protocol import Job
+from edgeplm_runtime.benchmark.records import Peaks
 
 
 CELLS = ["1x16", "1x128"]
@@ -59,7 +63,7 @@ def test_limits_are_those_of_the_model_card() -> None:
     found = _limits(minilm, (1, 128), peaks)
     assert found["f32"] == pytest.approx(8.96, abs=0.01)
     assert found["int8"] == pytest.approx(2.2, abs=0.01)
-    assert peaks.or_better(replace(peaks, int8_gop_s=1400)).int8_gop_s == 1400
+    assert or_better(peaks, replace(peaks, int8_gop_s=1400)).int8_gop_s == 1400
     small = replace(peaks, read_gb_s={40: 1.0})
     assert _limits(minilm, (1, 16), small)["f32"] == pytest.approx(42.5, abs=0.1)  # reading the weights takes longer
 
@@ -93,8 +97,7 @@ def test_names_of_candidates_are_unique_and_torch_is_the_base() -> None:
     assert len(set(names)) == len(names)
     assert names[0] == BASE
     assert not any("," in name for name in names)  # --only
-    peers = Path(_candidates.__file__).parent / "peers"
-    assert all((peers / f"{row.module}.py").is_file() for row in PEERS)
+    assert all(find_spec(f"edgeplm_export.bench.peers.{row.module}") for row in PEERS)
 
 
 def test_a_candidate_that_cannot_run_says_why(tmp_path: Path) -> None:
@@ -108,4 +111,4 @@ def test_a_candidate_that_cannot_run_says_why(tmp_path: Path) -> None:
         threads=1,
     )
     with pytest.raises(Gone, match="no bundle"):
-        Candidate(Row(name="EdgePLM fp32", module="edgeplm_encoder", kind="fp32"), job)
+        started(Row(name="EdgePLM fp32", module=OWN_MODULE, kind="fp32", ours=True), job)

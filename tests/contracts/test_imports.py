@@ -36,7 +36,8 @@ BUILD_SIDE = (
     "tensorflow",
     "edgeplm_export",
 )
-HEAVY = (*BUILD_SIDE, "onnx", "numpy", "onnxruntime", "tokenizers", "huggingface_hub")
+BENCH = ("hdrh", "jinja2", "matplotlib", "onnx")
+HEAVY = (*BUILD_SIDE, *BENCH, "numpy", "onnxruntime", "tokenizers", "huggingface_hub")
 
 LOADED = """
 import json, sys
@@ -124,10 +125,35 @@ def test_a_bundle_is_inspected_where_the_build_side_does_not_exist(
 
 
 def test_doctor_and_bench_work_where_the_build_side_does_not_exist(command: Command, classifier_bundle: Path) -> None:
-    for arguments in (["doctor", "--json"], ["bench", str(classifier_bundle), "--json"]):
-        done = command(*arguments, blocked=BUILD_SIDE)
+    quick = ("--repeats", "5", "--warm-up", "0.05", "--cold-starts", "1", "--json")
+    for arguments in (("doctor", "--json"), ("bench", str(classifier_bundle), *quick)):
+        done = command(*arguments, blocked=(*BUILD_SIDE, *BENCH))
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)
+
+
+def test_bench_makes_its_report_where_torch_does_not_exist(
+    command: Command, classifier_bundle: Path, tmp_path: Path
+) -> None:
+    quick = ("--batch", "1", "--length", "4", "--repeats", "5", "--warm-up", "0.05", "--cold-starts", "0")
+    options = ("--load", "0.05", "--html", tmp_path / "report.html")
+    done = command("bench", classifier_bundle, *quick, *options, blocked=("torch", "transformers", "sklearn"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [("jinja2", ("--html", "report.html")), ("onnx", ("--html", "report.html")), ("hdrh", ("--load", "1"))],
+)
+def test_bench_without_its_extra_names_the_line_that_installs_it(
+    command: Command, classifier_bundle: Path, missing: str, options: tuple[str, ...]
+) -> None:
+    done = command("bench", classifier_bundle, *options, blocked=[missing])
+    assert done.returncode == 3, done.stderr
+    assert missing in done.stderr
+    assert "pip install 'edgeplm[bench]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["transformers", "torch", "onnx"])

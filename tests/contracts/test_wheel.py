@@ -78,7 +78,7 @@ def test_the_wheel_holds_what_the_tree_holds(wheel: Path) -> None:
     assert sorted(held) == sorted(tree)
     assert held == tree
     assert all(f"{package}/py.typed" in held for package in PACKAGES)
-    assert {Path(name).suffix for name in held} <= {".py", ".typed", ".toml", ".json"}
+    assert {Path(name).suffix for name in held} <= {".py", ".typed", ".toml", ".json", ".jinja"}
 
 
 def test_the_base_install_asks_for_nothing_of_the_build_side(metadata: Message) -> None:

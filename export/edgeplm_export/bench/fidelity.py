@@ -1,4 +1,4 @@
-"""How near is an answer to torch's, which class does that make it, and how long would a perfect machine take?"""
+"""How near is an answer to torch's, and which class does that make it?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeplm_runtime.numerics import cosine
 
 
 # Best first; a candidate of a class may stand in for those behind it. "none" is beaten by all and compared with none.
@@ -47,47 +49,12 @@ class Fidelity:
         return "int8" if self.cosine_mean >= MEAN_COSINE["int8"] else "none"
 
 
-def pooled(output: Floats, mask: NDArray[np.int64]) -> Floats:
-    """Hidden states (rows, tokens, hidden) and mask (rows, tokens) → unit mean vectors (rows, hidden); logits as is."""
-    if output.ndim == 2:
-        return output
-    weights = mask[..., None].astype(np.float64)
-    mean = (output * weights).sum(axis=1) / weights.sum(axis=1)
-    unit: Floats = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    return unit
-
-
 def compared(found: Floats, wanted: Floats, *, logits: bool) -> Fidelity:
     """Vectors or logits (rows, n) against torch's."""
-    rows = _cosines(found, wanted)
+    rows = cosine(found, wanted)
     largest = float(np.abs(found - wanted).max())
     if not logits:
         return Fidelity(cosine_mean=float(rows.mean()), cosine_min=float(rows.min()), max_abs=largest)
-    whole = float(_cosines(found.reshape(1, -1), wanted.reshape(1, -1))[0])
+    whole = float(cosine(found.reshape(1, -1), wanted.reshape(1, -1))[0])
     agreement = float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
     return Fidelity(cosine_mean=whole, cosine_min=float(rows.min()), max_abs=largest, agreement=agreement)
-
-
-def _cosines(found: Floats, wanted: Floats) -> Floats:
-    a, b = found.astype(np.float64), wanted.astype(np.float64)
-    cosines: Floats = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return cosines
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """The matrix products of a BERT-like encoder, from its config."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-
-    @property
-    def weights(self) -> int:
-        """How many weights its products read."""
-        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
-
-    def operations(self, batch: int, length: int) -> int:
-        """Multiplications and additions of a call: projections, then scores and their sum over the values."""
-        tokens = batch * length
-        return 2 * (tokens * self.weights + self.layers * 2 * tokens * length * self.hidden)

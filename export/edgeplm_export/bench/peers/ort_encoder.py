@@ -13,7 +13,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from benchmarks.peers._protocol import Arrays, Call, Job, Opened, speak
+from edgeplm_runtime.benchmark.protocol import Arrays, Call, Job, Opened, speak
 
 
 EXPORTS = ("torchscript-eager", "torchscript-sdpa", "dynamo-sdpa")
@@ -53,7 +53,7 @@ def session(path: Path, job: Job) -> Call:
 
 
 def _export(job: Job, form: str) -> Path:
-    from benchmarks.peers._checkpoint import export  # torch: not in the process that is measured
+    from edgeplm_export.bench.peers._checkpoint import export  # torch: not in the process that is measured
 
     return export(job, form)
 

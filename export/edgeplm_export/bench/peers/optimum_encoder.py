@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers._protocol import Job, Opened, speak
-from benchmarks.peers.ort_encoder import session
+from edgeplm_export.bench.peers.ort_encoder import session
+from edgeplm_runtime.benchmark.protocol import Job, Opened, speak
 
 
 FILES = {"O2": "model_optimized.onnx", "O3": "model_optimized.onnx", "avx512_vnni": "model_quantized.onnx"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers._protocol import NAMES, Arrays, Call, Job, Opened, speak
+from edgeplm_runtime.benchmark.protocol import NAMES, Arrays, Call, Job, Opened, speak
 
 
 # What each kind reads, and how it is compiled. Without the precision hint, CPUs that have bf16 use it.
@@ -116,7 +116,7 @@ def _save(model: Any, target: Path) -> None:
 
 
 def _export(job: Job) -> str:
-    from benchmarks.peers._checkpoint import export
+    from edgeplm_export.bench.peers._checkpoint import export
 
     return str(export(job, "torchscript-eager"))
 
@@ -125,7 +125,7 @@ def _converted(job: Job) -> Any:
     import openvino as ov
     import torch
 
-    from benchmarks.peers._checkpoint import Encoder
+    from edgeplm_export.bench.peers._checkpoint import Encoder
 
     ids = torch.randint(5, 100, (2, 9))
     model = ov.convert_model(

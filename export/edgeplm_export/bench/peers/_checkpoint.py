@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from benchmarks.peers._protocol import NAMES, Job
+from edgeplm_runtime.benchmark.protocol import NAMES, Job
 
 
 class Encoder(torch.nn.Module):

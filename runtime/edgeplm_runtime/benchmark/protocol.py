@@ -1,12 +1,15 @@
-"""How the parent of benchmarks/precisions.py and a candidate's process speak: lines on stdin, JSON lines on stdout.
+"""What a candidate's process says and hears: lines on stdin, JSON lines on stdout.
 
-A candidate is a module of this folder with `prepare(job)`, which writes its files into `job.folder` once, and
-`opened(job)`, which gives what is called. It is started as `python -m benchmarks.peers.NAME prepare|serve JOB.json`
-by the Python of its own environment, and needs numpy beside what it measures. In `serve` the parent sends
+A candidate is a module with `prepare(job)`, which writes its files into `job.folder` once, and `opened(job)`, which
+gives what is called. candidates.py starts it with the Python of its own environment; it finds there numpy, this file
+and what it measures, and nothing else of EdgePLM is imported. In `serve` it first says what it is (Opened), then the
+parent sends
 
-    feed PATH     an .npz of input_ids, attention_mask, token_type_ids, (rows, tokens) int64  → "ok"
-    run COUNT     call so often, one right after the other                                   → milliseconds of each
-    answer PATH   call once, store the output as .npy                                        → "ok"
+    feed NAME PATH     an .npz of input_ids, attention_mask, token_type_ids, (rows, tokens) int64, and, for candidates
+                       that read texts, of texts (rows,)                                      → "ok"
+    run NAME COUNT     call with it so often, one right after the other                        → milliseconds of each
+    answer NAME PATH   call once, store the output as .npy                                     → "ok"
+    peak               the most resident memory so far                                         → bytes
 
 and closes stdin at the end. What cannot run here answers {"absent": reason} and ends.
 """
@@ -19,9 +22,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +41,19 @@ class Absent(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a candidate is asked to be. `kind` is its module's own word; `output` last_hidden_state or logits."""
+    """What a candidate is asked to be. `kind` is its module's own word, `output` the name of what is compared.
+
+    `calibration`: .npz of input_ids and attention_mask of passages that static schemes may look at, "" for none.
+    """
 
     kind: str
     source: str  # the checkpoint's folder; a bundle's for our own
     folder: str  # the candidate's own, kept between runs
     exports: str  # plain ONNX exports, shared by those that start from one
-    calibration: str  # .npz: input_ids and attention_mask of the passages that static schemes may look at
+    calibration: str
     output: str
     threads: int
+    provider: str = "auto"  # our own's only
 
     def path(self, name: str) -> Path:
         """A file of the candidate's own folder."""
@@ -61,10 +68,15 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A candidate that is ready: what to call, and the files that a user would have to carry."""
+    """A candidate that is ready: what to call, and the files that a user would have to carry.
 
-    call: Call
+    With `reads` "texts" it is called with a list of texts in place of the arrays.
+    """
+
+    call: Callable[[Any], NDArray[Any]]
     files: tuple[Path, ...]
+    reads: Literal["ids", "texts"] = "ids"
+    active: dict[str, Any] = field(default_factory=dict)
 
 
 def feeds_of(ids: NDArray[np.int64]) -> Arrays:
@@ -90,29 +102,43 @@ def speak(prepare: Callable[[Job], None], opened: Callable[[Job], Opened]) -> No
             say("ok")
         else:
             ready = opened(job)
-            say({"size_bytes": sum(path.stat().st_size for path in ready.files)})
-            _serve(ready.call, say)
+            size = sum(path.stat().st_size for path in ready.files)
+            say({"size_bytes": size, "reads": ready.reads, "active": ready.active})
+            _serve(ready, say)
     except Exception as error:
         words = str(error) if isinstance(error, Absent) else f"{type(error).__name__}: {error}"
         say({"absent": " ".join(words.split())[:300]})
         raise SystemExit(f"{words}") from error
 
 
-def _serve(call: Call, say: Callable[[Any], None]) -> None:
-    feeds: Arrays = {}
+def _serve(ready: Opened, say: Callable[[Any], None]) -> None:
+    feeds: dict[str, Any] = {}
     for line in sys.stdin:
         word, _, rest = line.strip().partition(" ")
+        name, _, rest = rest.partition(" ")
         if word == "feed":
             with np.load(rest) as stored:
-                feeds = {name: stored[name] for name in NAMES}
+                given = stored["texts"].tolist() if ready.reads == "texts" else {key: stored[key] for key in NAMES}
+            feeds[name] = given
             say("ok")
         elif word == "run":
             samples = []
             for _ in range(int(rest)):
                 start = time.perf_counter()
-                call(feeds)
+                ready.call(feeds[name])
                 samples.append((time.perf_counter() - start) * 1e3)
             say(samples)
-        else:
-            np.save(rest, np.asarray(call(feeds), dtype=np.float32))
+        elif word == "answer":
+            np.save(rest, np.asarray(ready.call(feeds[name]), dtype=np.float32))
             say("ok")
+        else:
+            say(_peak_bytes())
+
+
+def _peak_bytes() -> int:
+    """As machine.peak_rss_bytes() has it, of which a peer's environment has no copy; 0 where /proc is not there."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

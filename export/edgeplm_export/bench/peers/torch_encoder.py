@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.peers._checkpoint import Encoder
-from benchmarks.peers._protocol import NAMES, Arrays, Job, Opened, speak
+from edgeplm_export.bench.peers._checkpoint import Encoder
+from edgeplm_runtime.benchmark.protocol import NAMES, Arrays, Job, Opened, speak
 
 
 def prepare(job: Job) -> None:

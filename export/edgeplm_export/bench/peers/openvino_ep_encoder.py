@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime as ort
 import onnxruntime_ep_openvino as plugin  # type: ignore[import-not-found]
 
-from benchmarks.peers._protocol import Absent, Arrays, Job, Opened, speak
+from edgeplm_runtime.benchmark.protocol import Absent, Arrays, Job, Opened, speak
 
 
 def prepare(job: Job) -> None:

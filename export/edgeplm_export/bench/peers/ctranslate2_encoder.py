@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers._protocol import Absent, Arrays, Job, Opened, speak
+from edgeplm_runtime.benchmark.protocol import Absent, Arrays, Job, Opened, speak
 
 
 def prepare(job: Job) -> None:

@@ -22,6 +22,7 @@ from edgeplm_export.graphs.rewrites._tidy import tidy
 EXAMPLES = Path(__file__).with_name("examples")
 SIZES = {"B": 3, "S": 5}
 ERROR = 1e-6
+LONGER = ("skip_layer_normalization", "einsum")  # their form has more operators, and cheaper ones
 APPLIES = [(path.parent.name, path.stem) for path in sorted(EXAMPLES.glob("*/applies_*.txt"))]
 LEAVES = [(path.parent.name, path.stem) for path in sorted(EXAMPLES.glob("*/leaves_*.txt"))]
 
@@ -79,7 +80,7 @@ def test_it_changes_what_it_is_for_and_the_answers_stay(name: str, case: str) ->
     before, operators = _run(model, feeds), _operators(model)
     assert REWRITES[name].apply(model) == 1
     tidy(model)
-    assert len(_operators(model)) <= len(operators) or name == "skip_layer_normalization"
+    assert len(_operators(model)) <= len(operators) or name in LONGER
     assert _operators(model) != operators
     assert [value.name for value in model.graph.outputs] == outputs
     for want, got in zip(before, _run(model, feeds), strict=True):

@@ -55,6 +55,6 @@ def test_without_avx_nothing_saturates_and_every_variant_passes(on_cpu: Ask, int
 
 
 def test_weights_of_seven_bits_pass_on_avx2(on_cpu: Ask, seven_bit_bundle: Path) -> None:
-    said = on_cpu(NO_VNNI, seven_bit_bundle, "int8")["said"]
-    assert said["int8"]["variant"] == "int8"
-    assert said["int8"]["canary"].startswith("passed")
+    said = on_cpu(NO_VNNI, seven_bit_bundle, "int8-dynamic")["said"]
+    assert said["int8-dynamic"]["variant"] == "int8-dynamic"
+    assert said["int8-dynamic"]["canary"].startswith("passed")

@@ -65,7 +65,9 @@ def _nodes(model: ir.Model, node: ir.Node, found: Product, names: set[str | None
     names.add(name)
     nodes, x = [], found.x
     if found.summed > 1:
-        nodes.append(ir.node("Reshape", [x, _lengths(model, found.kept, (found.weight.shape[0],))], name=f"{name}/fold"))
+        nodes.append(
+            ir.node("Reshape", [x, _lengths(model, found.kept, (found.weight.shape[0],))], name=f"{name}/fold")
+        )
         x = nodes[-1].outputs[0]
     folded = add_constant(model, f"{weight}.{'x'.join(map(str, found.weight.shape))}", found.weight)
     nodes.append(ir.node("MatMul", [x, folded], name=name))

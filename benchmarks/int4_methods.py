@@ -1,0 +1,195 @@
+"""Which method rounds weights to int4 best: ours, or neural-compressor's GPTQ, AWQ and AutoRound?
+
+    python -m benchmarks.int4_methods
+
+All of them round the same products by blocks of 32 with a zero point, so that their files have the same size, and those
+that calibrate see the same texts. The float32 numbers that the rounded weights stand for are put into the float32
+graph: everything else, tables and activations, stays exact.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from benchmarks._candidates import TORCH
+from benchmarks._common import HERE, WORK, assets, bundle_of, environment, write
+from edgeplm.cli._output import console, table
+from edgeplm_export.feeding import feed
+from edgeplm_export.quantize import SCHEMES, Wish
+from edgeplm_export.quantize.graph_edit import OWN, array_of, constant, open_graph, save_graph
+from edgeplm_export.quantize.sites import Site, find_sites
+from edgeplm_runtime.bundle.reader import Bundle, open_bundle
+from edgeplm_runtime.numerics import pad
+from edgeplm_runtime.scheduling.buckets import plan
+from edgeplm_runtime.text.items import Item
+from edgeplm_runtime.text.tokenizer import Tokenizer
+
+
+PEER = (TORCH, ("neural-compressor[pt]==3.10", "auto-round==0.16.1", "transformers==5.23.0"))
+OURS = ("int4-weights", "int4-hqq", "int4-kquant", "int4-gptq")
+PEERS = ("GPTQ", "AWQ", "AutoRound")
+BLOCK = 32
+CALIBRATION = 64
+BATCH_TOKENS = 1024
+Floats = NDArray[np.float32]
+
+
+def main() -> None:
+    """Print a table for each model, write one JSON."""
+    document: dict[str, Any] = {"block": BLOCK, "calibration": CALIBRATION, "peer": PEER}
+    for model, data in (("all-minilm-l6-v2", "stsb/en"), ("minilm-l6-sst2", "sst2/")):
+        document[model] = rows = compared(model, data)
+        made = table(f"{model}: int4 weights alone", "method", *rows[0]["figures"], "s")
+        for row in rows:
+            figures = [f"{value:.5f}" for value in row["figures"].values()]
+            made.add_row(row["method"], *(figures or [row["problem"]]), f"{row['seconds']:.0f}")
+        console().print(made)
+    write("int4_methods", document)
+
+
+def compared(model: str, data: str) -> list[dict[str, Any]]:
+    """A row for float32 and for each method."""
+    bundle = open_bundle(bundle_of(model, ("fp32",)))
+    graph = bundle.root / bundle.variant("fp32").files[0]
+    prefix = f"{data}-" if not data.endswith("/") else data
+    training, test = rows_of(f"{prefix}train.tsv"), rows_of(f"{prefix}test.tsv")
+    texts = [row[0] for row in training[:: len(training) // CALIBRATION][:CALIBRATION]]
+    work = WORK / "int4" / model
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "texts.json").write_text(json.dumps(texts))
+    exact = answers(bundle, graph, test)
+    rows = [{"method": "float32", "figures": figures(test, exact, exact), "seconds": 0.0, "problem": None}]
+    for method in (*OURS, *PEERS):
+        print(f"{model}: {method}", file=sys.stderr)
+        start, problem, found = time.monotonic(), None, {}
+        try:
+            weights = ours(bundle, graph, method, texts, work) if method in OURS else theirs(model, method, work)
+            seconds = time.monotonic() - start
+            found = figures(test, exact, answers(bundle, filled(graph, weights, work), test))
+        except subprocess.CalledProcessError as error:
+            seconds, problem = time.monotonic() - start, error.stderr[-400:]
+        name = f"EdgePLM {method}" if method in OURS else f"neural-compressor {method}"
+        rows.append({"method": name, "figures": found, "seconds": seconds, "problem": problem})
+    return rows
+
+
+def ours(bundle: Bundle, graph: Path, method: str, texts: Sequence[str], work: Path) -> dict[str, Floats]:
+    """The numbers that a scheme's MatMulNBits stand for, (K, N) by site."""
+    target = work / "made.onnx"
+    for path in work.glob("made.onnx*"):
+        path.unlink()
+    wish = Wish(batches=feed(bundle, lambda: iter({"text": text} for text in texts)), settings=SCHEMES[method].defaults)
+    SCHEMES[method].apply(graph, target, wish)
+    nodes = {node.name: node for node in open_graph(target).graph if node.op_type == "MatMulNBits"}
+    found = {}
+    for site in find_sites(open_graph(graph).graph):
+        node = next(nodes[name] for name in (site.node.name, f"{site.node.name}_Q4") if name in nodes)
+        packed, scales, zeros = (array_of(value) for value in node.inputs[1:4])
+        assert packed is not None
+        assert scales is not None
+        columns, blocks = packed.shape[:2]
+        whole = halves(packed).reshape(columns, blocks, BLOCK).astype(np.float32)
+        assert zeros is not None
+        whole_zeros = (
+            halves(zeros.reshape(columns, -1))[:, :blocks] if zeros.dtype == np.uint8 else zeros
+        )  # HQQ: float32
+        middle = whole_zeros.reshape(columns, blocks, 1).astype(np.float32)
+        found[site.name] = ((whole - middle) * scales.reshape(columns, blocks, 1)).reshape(columns, -1).T
+    return found
+
+
+def halves(packed: NDArray[Any]) -> NDArray[Any]:
+    """Two numbers a byte, the lower half first: (..., n) as (..., 2 n)."""
+    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)
+
+
+def theirs(model: str, method: str, work: Path) -> dict[str, Floats]:
+    """The numbers of neural-compressor's weights, (outputs, inputs) by the name of the Linear."""
+    python = environment("neural-compressor", *PEER)
+    out = work / f"{method}.npz"
+    script = HERE / "peers" / "neural_compressor_weights.py"
+    command = [str(python), str(script), method, str(assets() / "models" / model), str(work / "texts.json"), str(out)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(np.load(out))
+
+
+def filled(graph: Path, weights: dict[str, Floats], work: Path) -> Path:
+    """The float32 graph with these weights in the places of its own."""
+    model = open_graph(graph)
+    for site in find_sites(model.graph):
+        weight = weights[site.name] if site.name in weights else merged(site, weights)
+        assert weight.shape == site.weight.shape
+        site.node.replace_input_with(1, constant(model.graph, f"{OWN}{site.name}/filled", weight))
+    save_graph(model, work / "filled.onnx")
+    return work / "filled.onnx"
+
+
+def merged(site: Site, weights: dict[str, Floats]) -> Floats:
+    """A site's weight (K, N) from Linears; an attention's queries, keys and values side by side."""
+    parts = [f"{site.name}.{part}" for part in ("query", "key", "value")] if site.is_attention else [site.name]
+    found = [next(weight for name, weight in weights.items() if part.endswith(name)) for part in parts]
+    return np.concatenate(found).T
+
+
+def rows_of(name: str) -> list[list[str]]:
+    """The rows of a .tsv of the data, without its first one."""
+    with (assets() / "data" / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
+
+
+def answers(bundle: Bundle, graph: Path, rows: Sequence[Sequence[str]]) -> Floats:
+    """What the graph gives for each text, (texts, …): the first of each row, for pairs then the second of each row."""
+    text = bundle.manifest.text
+    texts = [row[0] for row in rows] + ([row[1] for row in rows] if len(rows[0]) == 3 else [])
+    encoded = Tokenizer(bundle.path(text.tokenizer), text).encode(
+        [Item(text=one, text_pair=None, position=position) for position, one in enumerate(texts)]
+    )
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    inputs = [value.name for value in session.get_inputs()]
+    output = "sentence_embedding" if len(rows[0]) == 3 else "logits"
+    found: list[Any] = [None] * len(texts)
+    for batch in plan([len(one.ids) for one in encoded], budget=BATCH_TOKENS):
+        ids = [encoded[position].ids for position in batch]
+        feeds = {
+            "input_ids": pad(ids, text.pad_token_id, left=False),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0, left=False),
+            "token_type_ids": pad([[0] * len(row) for row in ids], 0, left=False),
+        }
+        for position, answer in zip(
+            batch, session.run([output], {name: feeds[name] for name in inputs})[0], strict=True
+        ):
+            found[position] = answer
+    return np.stack(found)
+
+
+def figures(rows: Sequence[Sequence[str]], exact: Floats, found: Floats) -> dict[str, float]:
+    """Of embeddings Spearman with the scores and cosine with float32; of logits accuracy, answers turned, KL."""
+    if len(rows[0]) == 3:
+        first, second = np.split(found / np.linalg.norm(found, axis=1, keepdims=True), 2)
+        gold = [float(row[2]) for row in rows]
+        cosine = (exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
+        spearman = float(stats.spearmanr((first * second).sum(axis=1), gold).statistic)
+        return {"spearman": spearman, "cosine": float(cosine.mean()), "cosine, least": float(cosine.min())}
+    gold = np.array([int(row[1]) for row in rows])
+    before, after = special.log_softmax(exact, axis=1), special.log_softmax(found, axis=1)
+    return {
+        "accuracy": float((found.argmax(axis=1) == gold).mean()),
+        "turned": float((found.argmax(axis=1) != exact.argmax(axis=1)).sum()),
+        "KL": float((np.exp(before) * (before - after)).sum(axis=1).mean()),
+    }
+
+
+if __name__ == "__main__":
+    main()

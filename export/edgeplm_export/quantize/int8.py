@@ -103,9 +103,7 @@ def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str], bits: int
     return next(option for option, error in zip(options, errors, strict=True) if error <= limit)
 
 
-def product_error(
-    option: Conditioned, exact: NDArray[np.float32], whole: NDArray[np.float32], bits: int
-) -> float:
+def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArray[np.float32], bits: int) -> float:
     """Squared error of the int8 product relative to the exact one, for a static scale over these rows."""
     used = used_channels(option.weight)
     summary = Summary()

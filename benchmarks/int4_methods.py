@@ -9,7 +9,6 @@ graph: everything else, tables and activations, stays exact.
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -19,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from scipy import special, stats
 
+from benchmarks._answers import Floats, answers, figures, rows_of
 from benchmarks._candidates import TORCH
 from benchmarks._common import HERE, WORK, assets, bundle_of, environment, write
 from edgeplm.cli._output import console, table
@@ -31,10 +29,6 @@ from edgeplm_export.quantize import SCHEMES, Wish
 from edgeplm_export.quantize.graph_edit import OWN, array_of, constant, open_graph, save_graph
 from edgeplm_export.quantize.sites import Site, find_sites
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
-from edgeplm_runtime.numerics import pad
-from edgeplm_runtime.scheduling.buckets import plan
-from edgeplm_runtime.text.items import Item
-from edgeplm_runtime.text.tokenizer import Tokenizer
 
 
 PEER = (TORCH, ("neural-compressor[pt]==3.10", "auto-round==0.16.1", "transformers==5.23.0"))
@@ -42,8 +36,6 @@ OURS = ("int4-weights", "int4-hqq", "int4-kquant", "int4-gptq")
 PEERS = ("GPTQ", "AWQ", "AutoRound")
 BLOCK = 32
 CALIBRATION = 64
-BATCH_TOKENS = 1024
-Floats = NDArray[np.float32]
 
 
 def main() -> None:
@@ -70,14 +62,14 @@ def compared(model: str, data: str) -> list[dict[str, Any]]:
     work.mkdir(parents=True, exist_ok=True)
     (work / "texts.json").write_text(json.dumps(texts))
     exact = answers(bundle, graph, test)
-    rows = [{"method": "float32", "figures": figures(test, exact, exact), "seconds": 0.0, "problem": None}]
+    rows = [{"method": "float32", "figures": figures(bundle, test, exact, exact), "seconds": 0.0, "problem": None}]
     for method in (*OURS, *PEERS):
         print(f"{model}: {method}", file=sys.stderr)
         start, problem, found = time.monotonic(), None, {}
         try:
             weights = ours(bundle, graph, method, texts, work) if method in OURS else theirs(model, method, work)
             seconds = time.monotonic() - start
-            found = figures(test, exact, answers(bundle, filled(graph, weights, work), test))
+            found = figures(bundle, test, exact, answers(bundle, filled(graph, weights, work), test))
         except subprocess.CalledProcessError as error:
             seconds, problem = time.monotonic() - start, error.stderr[-400:]
         name = f"EdgePLM {method}" if method in OURS else f"neural-compressor {method}"
@@ -141,54 +133,6 @@ def merged(site: Site, weights: dict[str, Floats]) -> Floats:
     parts = [f"{site.name}.{part}" for part in ("query", "key", "value")] if site.is_attention else [site.name]
     found = [next(weight for name, weight in weights.items() if part.endswith(name)) for part in parts]
     return np.concatenate(found).T
-
-
-def rows_of(name: str) -> list[list[str]]:
-    """The rows of a .tsv of the data, without its first one."""
-    with (assets() / "data" / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
-
-
-def answers(bundle: Bundle, graph: Path, rows: Sequence[Sequence[str]]) -> Floats:
-    """What the graph gives for each text, (texts, …): the first of each row, for pairs then the second of each row."""
-    text = bundle.manifest.text
-    texts = [row[0] for row in rows] + ([row[1] for row in rows] if len(rows[0]) == 3 else [])
-    encoded = Tokenizer(bundle.path(text.tokenizer), text).encode(
-        [Item(text=one, text_pair=None, position=position) for position, one in enumerate(texts)]
-    )
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    inputs = [value.name for value in session.get_inputs()]
-    output = "sentence_embedding" if len(rows[0]) == 3 else "logits"
-    found: list[Any] = [None] * len(texts)
-    for batch in plan([len(one.ids) for one in encoded], budget=BATCH_TOKENS):
-        ids = [encoded[position].ids for position in batch]
-        feeds = {
-            "input_ids": pad(ids, text.pad_token_id, left=False),
-            "attention_mask": pad([[1] * len(row) for row in ids], 0, left=False),
-            "token_type_ids": pad([[0] * len(row) for row in ids], 0, left=False),
-        }
-        for position, answer in zip(
-            batch, session.run([output], {name: feeds[name] for name in inputs})[0], strict=True
-        ):
-            found[position] = answer
-    return np.stack(found)
-
-
-def figures(rows: Sequence[Sequence[str]], exact: Floats, found: Floats) -> dict[str, float]:
-    """Of embeddings Spearman with the scores and cosine with float32; of logits accuracy, answers turned, KL."""
-    if len(rows[0]) == 3:
-        first, second = np.split(found / np.linalg.norm(found, axis=1, keepdims=True), 2)
-        gold = [float(row[2]) for row in rows]
-        cosine = (exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
-        spearman = float(stats.spearmanr((first * second).sum(axis=1), gold).statistic)
-        return {"spearman": spearman, "cosine": float(cosine.mean()), "cosine, least": float(cosine.min())}
-    gold = np.array([int(row[1]) for row in rows])
-    before, after = special.log_softmax(exact, axis=1), special.log_softmax(found, axis=1)
-    return {
-        "accuracy": float((found.argmax(axis=1) == gold).mean()),
-        "turned": float((found.argmax(axis=1) != exact.argmax(axis=1)).sum()),
-        "KL": float((np.exp(before) * (before - after)).sum(axis=1).mean()),
-    }
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def make_int8(
 def _condition(
     model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path, bits: int
 ) -> dict[str, str]:
-    """Give each site the cheapest conditioner that is about as good as the best; the graph's answers stay."""
+    """Give each site the conditioner of least cost that is about as good as the best; the graph's answers stay."""
     if set(names) != {"rotation"}:
         sample = Reservoir()
         unseen = [str(site.source.name) for site in sites if (str(site.source.name), ROWS) not in wish.memory]
@@ -93,14 +93,15 @@ def _condition(
 
 
 def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str], bits: int) -> Conditioned | None:
-    found = [CONDITIONERS[name].condition(site, rows) for name in CONDITIONERS if name in names]
-    options = [option for option in found if option is not None]
+    found = {name: CONDITIONERS[name].condition(site, rows) for name in CONDITIONERS if name in names}
+    options = {name: option for name, option in found.items() if option is not None}
     if len(options) < 2:
-        return options[0] if options else None
+        return next(iter(options.values()), None)
     exact = rows @ site.weight
-    errors = [product_error(option, exact, rows @ site.weight, bits) for option in options]
-    limit = max(min(errors) * WORTH, GOOD_ENOUGH)
-    return next(option for option, error in zip(options, errors, strict=True) if error <= limit)
+    errors = {name: product_error(option, exact, exact, bits) for name, option in options.items()}
+    limit = max(min(errors.values()) * WORTH, GOOD_ENOUGH)
+    good = [name for name, error in errors.items() if error <= limit]
+    return options[min(good, key=lambda name: CONDITIONERS[name].cost(*site.weight.shape))]
 
 
 def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArray[np.float32], bits: int) -> float:

@@ -1,7 +1,7 @@
 """What does a conditioner add to an int8 product, in time? Every form of one site beside the plain one, in turns.
 
     python -m benchmarks.conditioner_costs           one site of each shape
-    python -m benchmarks.conditioner_costs model     all-MiniLM-L6-v2 as int8-conditioned, chosen in two ways, and rotated
+    python -m benchmarks.conditioner_costs model     all-MiniLM-L6-v2 as int8-conditioned in two ways, and rotated
 
 Of a site: nanoseconds a row (token) over the plain product; the constants of quantize/conditioning come from here. 4096
 rows are a call of 32 × 128 tokens. Of the model: "first" takes the first of plain, outliers and rotation that rounds

@@ -9,6 +9,7 @@ graph: everything else, tables and activations, stays exact.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -34,29 +35,30 @@ from edgeplm_runtime.bundle.reader import Bundle, open_bundle
 PEER = (TORCH, ("neural-compressor[pt]==3.10", "auto-round==0.16.1", "transformers==5.23.0"))
 OURS = ("int4-weights", "int4-hqq", "int4-kquant", "int4-gptq")
 PEERS = ("GPTQ", "AWQ", "AutoRound")
+DATA = {"all-minilm-l6-v2": "stsb/en-", "minilm-l6-sst2": "sst2/"}
 BLOCK = 32
 CALIBRATION = 64
 
 
 def main() -> None:
-    """Print a table for each model, write one JSON."""
-    document: dict[str, Any] = {"block": BLOCK, "calibration": CALIBRATION, "peer": PEER}
-    for model, data in (("all-minilm-l6-v2", "stsb/en"), ("minilm-l6-sst2", "sst2/")):
-        document[model] = rows = compared(model, data)
+    """Print a table for each model, write one JSON for each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", choices=DATA, default=list(DATA), nargs="*")
+    for model in parser.parse_args().model:
+        rows = compared(model, DATA[model])
         made = table(f"{model}: int4 weights alone", "method", *rows[0]["figures"], "s")
         for row in rows:
             figures = [f"{value:.5f}" for value in row["figures"].values()]
             made.add_row(row["method"], *(figures or [row["problem"]]), f"{row['seconds']:.0f}")
         console().print(made)
-    write("int4_methods", document)
+        write(f"int4_methods-{model}", {"block": BLOCK, "calibration": CALIBRATION, "peer": PEER, "rows": rows})
 
 
 def compared(model: str, data: str) -> list[dict[str, Any]]:
     """A row for float32 and for each method."""
     bundle = open_bundle(bundle_of(model, ("fp32",)))
     graph = bundle.root / bundle.variant("fp32").files[0]
-    prefix = f"{data}-" if not data.endswith("/") else data
-    training, test = rows_of(f"{prefix}train.tsv"), rows_of(f"{prefix}test.tsv")
+    training, test = rows_of(f"{data}train.tsv"), rows_of(f"{data}test.tsv")
     texts = [row[0] for row in training[:: len(training) // CALIBRATION][:CALIBRATION]]
     work = WORK / "int4" / model
     work.mkdir(parents=True, exist_ok=True)

@@ -15,13 +15,17 @@ from edgeplm_export.graphs.rewrites._rewrite import Rewrite
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """An Einsum as a product: x, its axes before the ones that are summed, W (K, N), and N's own axes."""
+    """An Einsum as a product: x, the count of its axes that are kept and summed, W (K, N), and the lengths of N's axes.
+
+    `order` says how W's axes were exchanged for that.
+    """
 
     x: ir.Value
     kept: int
     summed: int
     weight: NDArray[np.generic]
     free: tuple[int, ...]
+    order: tuple[int, ...]
 
 
 def _apply(model: ir.Model) -> int:
@@ -50,16 +54,23 @@ def _product(node: ir.Node) -> Product | None:
     free = "".join(letter for letter in right if letter not in left)
     if not (kept and summed and free) or left != kept + summed or answer != kept + free:
         return None
-    turned = held.numpy().transpose([right.index(letter) for letter in summed + free])
+    order = tuple(right.index(letter) for letter in summed + free)
+    turned = held.numpy().transpose(order)
     inside = int(np.prod(turned.shape[: len(summed)]))
     return Product(
-        x=x, kept=len(kept), summed=len(summed), weight=turned.reshape(inside, -1), free=turned.shape[len(summed) :]
+        x=x,
+        kept=len(kept),
+        summed=len(summed),
+        weight=turned.reshape(inside, -1),
+        free=turned.shape[len(summed) :],
+        order=order,
     )
 
 
 def _nodes(model: ir.Model, node: ir.Node, found: Product, names: set[str | None]) -> list[ir.Node]:
     """Reshape, MatMul, Reshape; a Reshape only where an axis has to be folded or unfolded."""
-    weight = str(node.inputs[1].name) if node.inputs[1] is not None else ""
+    assert node.inputs[1] is not None
+    weight = str(node.inputs[1].name)
     name = f"{(node.name or '').rpartition('/')[0]}/{weight.rpartition('.')[2]}"  # the module's: sites are named by it
     name = name if name not in names else node.name or ""
     names.add(name)
@@ -69,7 +80,9 @@ def _nodes(model: ir.Model, node: ir.Node, found: Product, names: set[str | None
             ir.node("Reshape", [x, _lengths(model, found.kept, (found.weight.shape[0],))], name=f"{name}/fold")
         )
         x = nodes[-1].outputs[0]
-    folded = add_constant(model, f"{weight}.{'x'.join(map(str, found.weight.shape))}", found.weight)
+    # One weight may be read in two ways: the name says in which.
+    said = f"{'x'.join(map(str, found.weight.shape))}_{''.join(map(str, found.order))}"
+    folded = add_constant(model, f"{weight}.{said}", found.weight)
     nodes.append(ir.node("MatMul", [x, folded], name=name))
     if len(found.free) > 1:
         lengths = _lengths(model, found.kept, found.free)
@@ -90,5 +103,6 @@ REWRITE = Rewrite(
     requires="An Einsum of x and a constant W, written out, without repeated letters: the axes that are summed are the "
     "last ones of x, and those that only W has are the last ones of the answer, each in order.",
     ensures="One MatMul by W (K, N) stands there, between Reshapes where several axes are one: a site of every scheme.",
-    gain="GAIN",
+    gain="XLNet in int4 3.99 times smaller instead of 2.65, as its attention can be quantized: docs/quantization.md; its "
+    "speed was not measured",
 )

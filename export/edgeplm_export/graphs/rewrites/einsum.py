@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,8 +72,9 @@ def _nodes(model: ir.Model, node: ir.Node, found: Product, names: set[str | None
     """Reshape, MatMul, Reshape; a Reshape only where an axis has to be folded or unfolded."""
     assert node.inputs[1] is not None
     weight = str(node.inputs[1].name)
-    name = f"{(node.name or '').rpartition('/')[0]}/{weight.rpartition('.')[2]}"  # the module's: sites are named by it
-    name = name if name not in names else node.name or ""
+    module = f"{(node.name or '').rpartition('/')[0]}/{weight.rpartition('.')[2]}"  # sites are named by it
+    numbered = itertools.chain([module], (f"{module}_{number}" for number in itertools.count(2)))
+    name = next(name for name in numbered if name not in names)
     names.add(name)
     nodes, x = [], found.x
     if found.summed > 1:
@@ -103,6 +105,6 @@ REWRITE = Rewrite(
     requires="An Einsum of x and a constant W, written out, without repeated letters: the axes that are summed are the "
     "last ones of x, and those that only W has are the last ones of the answer, each in order.",
     ensures="One MatMul by W (K, N) stands there, between Reshapes where several axes are one: a site of every scheme.",
-    gain="XLNet in int4 3.99 times smaller instead of 2.65, as its attention can be quantized: docs/quantization.md; its "
-    "speed was not measured",
+    gain="XLNet in int4 3.99 times smaller instead of 2.65, as its attention can be quantized (docs/quantization.md); "
+    "its speed was not measured",
 )

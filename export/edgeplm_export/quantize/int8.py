@@ -98,14 +98,14 @@ def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str], bits: int
     if len(options) < 2:
         return next(iter(options.values()), None)
     exact = rows @ site.weight
-    errors = {name: product_error(option, exact, exact, bits) for name, option in options.items()}
+    errors = {name: product_error(option, exact, bits) for name, option in options.items()}
     limit = max(min(errors.values()) * WORTH, GOOD_ENOUGH)
     good = [name for name, error in errors.items() if error <= limit]
     return options[min(good, key=lambda name: CONDITIONERS[name].cost(*site.weight.shape))]
 
 
-def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArray[np.float32], bits: int) -> float:
-    """Squared error of the int8 product relative to the exact one, for a static scale over these rows."""
+def product_error(option: Conditioned, exact: NDArray[np.float32], bits: int) -> float:
+    """Squared error of the int8 product relative to the whole exact one, for a static scale over these rows."""
     used = used_channels(option.weight)
     summary = Summary()
     summary.add(option.rows[:, used])
@@ -114,7 +114,7 @@ def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArra
     integers, scales = per_column(option.weight, bits)
     got = rounded @ (integers.astype(np.float32) * scales)
     want = option.rows @ option.weight
-    return float(((got - want) ** 2).sum() / max(float((whole**2).sum()), 1e-30))
+    return float(((got - want) ** 2).sum() / max(float((exact**2).sum()), 1e-30))
 
 
 def _make_static(

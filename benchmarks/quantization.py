@@ -2,6 +2,7 @@
 
     python -m benchmarks.quantization                 every model below, every scheme
     python -m benchmarks.quantization --model roberta-trec6 --scheme int8-static,int8-conditioned
+    python -m benchmarks.quantization --model roberta-trec6 --scheme int8-static --set weight_bits=7
 
 Exports each checkpoint, adds every scheme by name with `quantize` (calibrated on training texts, judged on others), and
 keeps what came of it: size, quality with its interval, agreement, worst slice, sites in float32, drift. Latency is the
@@ -58,13 +59,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="only this one")
     parser.add_argument("--scheme", default=",".join(SCHEMES), help="with commas; default: all")
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="of every scheme, like block=64")
     asked = parser.parse_args()
+    settings: dict[str, Any] = {}
+    for pair in asked.settings:
+        name, _, value = pair.partition("=")
+        settings[name] = int(value) if value.isdecimal() else value
     for case in CASES:
         if asked.model in (None, case.model):
-            _run(case, asked.scheme)
+            _run(case, asked.scheme, settings)
 
 
-def _run(case: Case, schemes: str) -> None:
+def _run(case: Case, schemes: str, settings: dict[str, Any]) -> None:
     work = WORK / "quantization" / case.model
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -72,22 +78,26 @@ def _run(case: Case, schemes: str) -> None:
     calibration = _others(assets() / "data" / case.calibration, evaluation, work)
     print(f"{case.model}: exporting", file=sys.stderr)
     export(str(assets() / "models" / case.model), work / "bundle")
-    try:
-        result = quantize(
-            work / "bundle",
-            scheme=schemes,
-            calibration=calibration,
-            evaluation=evaluation,
-            progress=lambda message: print(f"{case.model}: {message}", file=sys.stderr),
-        )
-        attempts: Sequence[Attempt] = (*result.written, *result.refused)
-    except NothingWritten as error:
-        attempts = error.attempts
+    attempts: list[Attempt] = []
+    for some in schemes.split(",") if settings else [schemes]:  # settings belong to one scheme
+        try:
+            result = quantize(
+                work / "bundle",
+                scheme=some,
+                calibration=calibration,
+                evaluation=evaluation,
+                settings=settings,
+                progress=lambda message: print(f"{case.model}: {message}", file=sys.stderr),
+            )
+            attempts += [*result.written, *result.refused]
+        except NothingWritten as error:
+            attempts += error.attempts
     base = sum(path.stat().st_size for path in (work / "bundle" / "onnx").glob("model.onnx*"))
     rows = [_row(attempt, base) for attempt in attempts]
     _print(case, rows)
     document = {"model": case.model, "calibration": case.calibration, "evaluation": case.evaluation, "rows": rows}
-    write(f"quantization-{case.model}", {**document, "fp32_bytes": base})
+    with_settings = "".join(f"-{name}-{value}" for name, value in settings.items())
+    write(f"quantization-{case.model}{with_settings}", {**document, "settings": settings, "fp32_bytes": base})
 
 
 def _others(path: Path, evaluation: Path, work: Path) -> Path:

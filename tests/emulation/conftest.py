@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from edgeplm_export.pipeline import export
+from edgeplm_export.quantizing import quantize
 from edgeplm_export.toys import make_toy, saturate
 from edgeplm_runtime.bundle.manifest import sealed
 
@@ -67,13 +68,10 @@ def saturating_bundle(saturating: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def seven_bit_bundle(saturating: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its bundle with int8 weights of 7 bits . Read only."""
-    from edgeplm_export.quantize import weights
-
+    """Its bundle with int8 weights of 7 bits. Read only."""
     out = tmp_path_factory.mktemp("saturating") / "seven"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "LARGEST", 63)
-        export(str(saturating), out, precisions=["fp32", "int8"])
+    export(str(saturating), out, precisions=["fp32"])
+    quantize(out, scheme="int8-dynamic", settings={"weight_bits": 7})
     return out
 
 
@@ -88,7 +86,7 @@ def int8_first_bundle(saturating_bundle: Path, seven_bit_bundle: Path, tmp_path:
     assert canary["ids"] == canary_other["ids"]
 
     fp32, int8 = manifest["variants"]
-    seven = next(v for v in other["variants"] if v["name"] == "int8")
+    seven = next(v for v in other["variants"] if v["name"] == "int8-dynamic")
     graph, *weights = seven["files"]
     (bundle / "seven").mkdir()
     for name in (graph, *weights):
@@ -96,7 +94,7 @@ def int8_first_bundle(saturating_bundle: Path, seven_bit_bundle: Path, tmp_path:
         manifest["files"][f"seven/{Path(name).name}"] = {}
     seven |= {"name": "int8-7bit", "files": [f"seven/{Path(name).name}" for name in seven["files"]]}
     manifest["variants"] = [fp32 | {"providers": ["CUDA"]}, int8, seven]
-    canary["variants"]["int8-7bit"] = canary_other["variants"]["int8"]
+    canary["variants"]["int8-7bit"] = canary_other["variants"]["int8-dynamic"]
     (bundle / "proof/canary.json").write_text(json.dumps(canary), encoding="utf-8")
     for name in manifest["files"]:
         data = (bundle / name).read_bytes()

@@ -6,10 +6,12 @@ Weights outside the graph are memory-mapped: half the resident memory and a tent
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 
 from edgeplm_runtime.errors import CannotWrite, GateFailed
 from edgeplm_runtime.session import onnxruntime_module
@@ -49,7 +51,7 @@ def store_optimized(source: Path, target: Path) -> None:
             free = shutil.disk_usage(target.parent).free
             raise CannotWrite(f"{target} cannot be written ({free / 2**20:.0f} MB are free there): {words}") from None
         raise GateFailed(f"{target.name}: ONNX Runtime cannot load the graph: {words}") from None
-    _drop_unused_opsets(target)
+    _tidy_up(target)
 
 
 def _loads(graph: Path) -> bool:
@@ -73,13 +75,25 @@ def store_plain(source: Path, target: Path) -> None:
         location=weights_name(target.name),
         size_threshold=EXTERNAL_FROM_BYTES,
     )
+    _tidy_up(target)
 
 
-def _drop_unused_opsets(path: Path) -> None:
-    """ONNX Runtime imports every domain that it knows; other readers may not know them."""
-    model = onnx.load(str(path), load_external_data=False)
-    used = {node.domain for node in model.graph.node} | {""}
-    kept = [entry for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
-    path.write_bytes(model.SerializeToString())
+def _tidy_up(path: Path) -> None:
+    """Import no domain that no node is of, and give what nodes pass to each other short names; the weights stay put.
+
+    ONNX Runtime imports every domain that it knows; other readers may not know them. Exporters name each value by the
+    path of its node, and it stands wherever the value is read: 40 kB of a DeBERTa with two layers. Nodes, inputs,
+    outputs and weights keep their names: sites are named by them.
+    """
+    model = ir.load(path)
+    used = {node.domain for node in model.graph.all_nodes()} | {""}
+    for domain in [domain for domain in model.graph.opset_imports if domain not in used]:
+        del model.graph.opset_imports[domain]
+    graphs = [model.graph, *model.graph.subgraphs()]
+    kept = {value.name for graph in graphs for value in (*graph.inputs, *graph.outputs, *graph.initializers.values())}
+    names = (name for number in itertools.count() if (name := f"v{number}") not in kept)
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if value.name and value.name not in kept:
+                value.name = next(names)
+    ir.save(model, path)

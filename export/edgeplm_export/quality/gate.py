@@ -20,7 +20,7 @@ from edgeplm_export.quality.metrics import Array, Metric, answers_of, gold_of, m
 from edgeplm_export.quality.predictions import Predictions, Progress, predict
 from edgeplm_export.quality.questions import Question
 from edgeplm_export.quality.sample import NAME, sample
-from edgeplm_export.quality.significance import CONFIDENCE, Difference, compare
+from edgeplm_export.quality.significance import CONFIDENCE, Difference, compare, holm
 from edgeplm_export.quality.slices import Slice, worst_slice
 from edgeplm_runtime.bundle.manifest import Manifest
 from edgeplm_runtime.bundle.reader import open_bundle
@@ -38,7 +38,9 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `verdict`: "proved" (the interval lies within max_drop), "not proved" (it passes; n is too small to prove it),
     "worse", "too few rows", or "no labels" (judged by `agreement` alone). `low` and `high` each hold with
-    `confidence`. The fields from `metric` to `worst` are None without labels. `words` says it all to a person.
+    `confidence`. `p_beyond` is the chance of such a drop, or a smaller one, where max_drop is lost; `tests` how many
+    judgements on these rows it was corrected for. The fields from `metric` on are None without labels. `words` says it
+    all to a person.
     """
 
     kind: Literal["labelled", "agreement", "sample"]
@@ -61,6 +63,8 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
     p: float | None = None
     max_drop: float | None = None
     worst: Slice | None = None
+    p_beyond: float | None = None
+    tests: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +140,7 @@ def judge_predictions(
         return _unlabelled(evaluation, agreement, variant, precision)
     metric, gold = evaluation.metric, evaluation.gold
     before, after = answers_of(data, base), answers_of(data, found)
-    difference = compare(metric, gold, before, after)
+    difference = compare(metric, gold, before, after, max_drop=max_drop)
     verdict, reason = decide(difference, len(gold), max_drop)
     labels = evaluation.manifest.labels or ()
     worst = worst_slice(metric, gold, before, after, lengths=base.lengths, labels=labels)
@@ -163,7 +167,36 @@ def judge_predictions(
         p=_number(difference.p),
         max_drop=max_drop,
         worst=worst,
+        p_beyond=_number(difference.beyond),
+        tests=1,
     )
+
+
+def together(reports: Sequence[QualityReport], tests: int) -> list[QualityReport]:
+    """The reports of variants that were judged on the same rows, with what is proved of them all at once.
+
+    Of twenty variants that lose too much, one is "proved" by chance at 95 %. So "proved" stays only where it holds by
+    Holm's correction for all `tests`, tries of a repair among them. "worse" is not corrected: it lets nothing pass.
+    """
+    labelled = [report for report in reports if report.p_beyond is not None]
+    if tests < 2 or not labelled:
+        return list(reports)
+    chances = holm([float(report.p_beyond or 0.0) for report in labelled], tests)
+    corrected = {id(report): float(chance) for report, chance in zip(labelled, chances, strict=True)}
+    return [
+        _corrected(report, corrected[id(report)], tests) if id(report) in corrected else report for report in reports
+    ]
+
+
+def _corrected(report: QualityReport, chance: float, tests: int) -> QualityReport:
+    found = msgspec.structs.replace(report, tests=tests)
+    if report.verdict != "proved":
+        return found
+    said = f"{tests} judgements on these rows (Holm's correction: p = {chance:.3f})"
+    if chance <= SIGNIFICANT:
+        return msgspec.structs.replace(found, words=f"{report.words} It holds among {said}.")
+    words = f"{report.words} So it is alone, but not among {said}: not proved; more rows, or fewer schemes, could."
+    return msgspec.structs.replace(found, verdict="not proved", words=words)
 
 
 def decide(

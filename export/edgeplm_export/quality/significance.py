@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,8 @@ DEFINED = 0.9  # share of the resamples in which the metric must exist
 class Difference:
     """fp32 minus variant: a positive `drop` is a loss. Each of `low` and `high` holds with 95 %.
 
-    `p` is the chance of such a drop, or a larger one, between variants of the same quality. All are NaN where the
-    metric is not defined.
+    `p` is the chance of such a drop, or a larger one, between variants of the same quality; `beyond` that of such a
+    drop, or a smaller one, where max_drop is lost. All are NaN where the metric is not defined.
     """
 
     before: float
@@ -35,9 +36,10 @@ class Difference:
     low: float
     high: float
     p: float
+    beyond: float
 
 
-def compare(metric: Metric, gold: Array, before: Array, after: Array) -> Difference:
+def compare(metric: Metric, gold: Array, before: Array, after: Array, *, max_drop: float = 0.0) -> Difference:
     """The difference of a metric between two variants' answers to the same n rows, each (n, …)."""
     scale = float(np.var(gold.astype(np.float64))) if metric.error else 1.0
 
@@ -48,7 +50,9 @@ def compare(metric: Metric, gold: Array, before: Array, after: Array) -> Differe
     size = len(gold)
     everything = np.arange(size)
     value_before, value_after, observed = metric.value(gold, before), metric.value(gold, after), drop(everything)
-    nowhere = Difference(before=value_before, after=value_after, drop=observed, low=np.nan, high=np.nan, p=np.nan)
+    nowhere = Difference(
+        before=value_before, after=value_after, drop=observed, low=np.nan, high=np.nan, p=np.nan, beyond=np.nan
+    )
     if not np.isfinite(observed) or size < 2:
         return nowhere
     if np.array_equal(before, after):
@@ -62,15 +66,20 @@ def compare(metric: Metric, gold: Array, before: Array, after: Array) -> Differe
     if len(kept) < DEFINED * len(drops):
         return nowhere
     low, high = (float(np.quantile(kept, q)) for q in (1 - CONFIDENCE, CONFIDENCE))
+    beyond = float((1 + (kept > max_drop).sum()) / (1 + len(kept))) if len(kept) > 1 else float(observed > max_drop)
     if metric.counts:
-        unseen = UNSEEN / _rows_that_count(metric, gold)
+        rows = _rows_that_count(metric, gold)
+        unseen = UNSEEN / rows
         low, high = min(low, observed - unseen), max(high, observed + unseen)
+        beyond = max(beyond, float(np.exp((min(observed, max_drop) - max_drop) * rows)))  # UNSEEN is this at 5 %
     p = (
         mcnemar(gold == before, gold == after)
         if metric.per_example
         else float((1 + (kept <= 0).sum()) / (1 + len(kept)))
     )
-    return Difference(before=value_before, after=value_after, drop=observed, low=low, high=high, p=min(1.0, p))
+    return Difference(
+        before=value_before, after=value_after, drop=observed, low=low, high=high, p=min(1.0, p), beyond=beyond
+    )
 
 
 def mcnemar(right_before: Array, right_after: Array) -> float:
@@ -78,6 +87,17 @@ def mcnemar(right_before: Array, right_after: Array) -> float:
     lost = int((right_before.astype(bool) & ~right_after.astype(bool)).sum())
     won = int((~right_before.astype(bool) & right_after.astype(bool)).sum())
     return float(stats.binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
+
+
+def holm(chances: Sequence[float], tests: int) -> NDArray[np.float64]:
+    """Chances corrected for the number of tests on the same rows (Holm 1979, Scandinavian J. Statistics 6:65).
+
+    `tests` are as many as the chances, or more: those that are not listed count as lost ones.
+    """
+    order = np.argsort(chances)
+    found = np.empty(len(chances))
+    found[order] = np.maximum.accumulate(np.asarray(chances)[order] * (tests - np.arange(len(chances)))).clip(max=1.0)
+    return found
 
 
 def _resampled(data: Array, statistic: object, *, vectorized: bool) -> NDArray[np.float64]:

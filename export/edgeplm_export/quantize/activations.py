@@ -54,10 +54,13 @@ def static(site: Site, low: float, high: float) -> Rounded:
     return Rounded(integers=integers, scale=scale_value, zero_point=zero_value)
 
 
-def multiply(site: Site, rounded: Rounded) -> None:
-    """Replace the site's node by its int8 form; a bias that is added right behind becomes part of it."""
+def multiply(site: Site, rounded: Rounded, bits: int) -> None:
+    """Replace the site's node by its int8 form; a bias that is added right behind becomes part of it.
+
+    `bits` are those of the weight, here and below.
+    """
     graph, node = site.graph, site.node
-    integers, scales = per_column(site.weight)
+    integers, scales = per_column(site.weight, bits)
     weight = constant(graph, f"{OWN}{site.name}/int8", integers)
     weight_scales = constant(graph, f"{OWN}{site.name}/int8:scales", scales)
     weight_zeros = constant(graph, f"{OWN}{site.name}/int8:zeros", np.zeros(len(scales), dtype=np.int8))
@@ -82,7 +85,7 @@ def multiply(site: Site, rounded: Rounded) -> None:
     replace_up_to(node, end, replacement)
 
 
-def multiply_between_dequantizers(site: Site, low: float, high: float) -> None:
+def multiply_between_dequantizers(site: Site, low: float, high: float, bits: int) -> None:
     """Put QuantizeLinear and DequantizeLinear around both sides of the product, as ONNX itself writes int8.
 
     Every provider that has int8 products fuses this form: ONNX Runtime's CPU, OpenVINO, TensorRT. Weights are symmetric
@@ -92,7 +95,7 @@ def multiply_between_dequantizers(site: Site, low: float, high: float) -> None:
     rounded = static(site, low, high)
     name = f"{site.name}/qdq"
     (back,) = insert(node, "DequantizeLinear", [rounded.integers, rounded.scale, rounded.zero_point], name=f"{name}:x")
-    integers, scales = per_column(site.weight)
+    integers, scales = per_column(site.weight, bits)
     zeros = np.zeros(len(scales), dtype=np.int8)
     weight = [
         constant(graph, f"{OWN}{name}:{part}", value)
@@ -103,7 +106,7 @@ def multiply_between_dequantizers(site: Site, low: float, high: float) -> None:
     node.replace_input_with(1, whole)
 
 
-def multiply_rows(site: Site) -> None:
+def multiply_rows(site: Site, bits: int) -> None:
     """A scale for each row (token) of x, found at run time: a text's numbers depend on nothing but the text.
 
     x is divided by its rows' scales, rounded with a constant one, and the product multiplied by the rows' scales.
@@ -124,7 +127,7 @@ def multiply_rows(site: Site) -> None:
     one = constant(graph, f"{OWN}row_one", np.array(1.0, dtype=np.float32))
     middle = constant(graph, f"{OWN}row_zero", np.asarray(np.uint8(ROW_ZERO)))
     (integers,) = insert(node, "QuantizeLinear", [even, one, middle], name=name)
-    whole, scales = per_column(site.weight)
+    whole, scales = per_column(site.weight, bits)
     weight = constant(graph, f"{OWN}{site.name}/int8", whole)
     weight_scales = constant(graph, f"{OWN}{site.name}/int8:scales", scales)
     weight_zeros = constant(graph, f"{OWN}{site.name}/int8:zeros", np.zeros(len(scales), dtype=np.int8))

@@ -39,6 +39,7 @@ def observe(
     if batches is None:
         raise BadInput("this scheme needs calibration data. Pass --calibration DATA.")
     wanted = list(dict.fromkeys(names))
+    makers = {value.name: node.name for node in model.graph for value in node.outputs}
     session = _session(model, wanted, work)
     inputs = [value.name for value in session.get_inputs()]
     tokens = texts = 0
@@ -48,7 +49,7 @@ def observe(
             mask = feeds["attention_mask"].astype(bool)
             outputs = session.run(wanted, {name: feeds[name] for name in inputs})
             for name, value in zip(wanted, outputs, strict=True):
-                sink(name, _real_rows(name, value, mask))
+                sink(name, _real_rows(makers[name] or name, value, mask))
             tokens += int(mask.sum())
             texts += len(mask)
             if time.monotonic() - said > TELL_SECONDS:
@@ -83,11 +84,11 @@ def _session(model: ir.Model, wanted: Sequence[str], work: Path) -> Any:
     return ort.InferenceSession(str(work), options, providers=["CPUExecutionProvider"])
 
 
-def _real_rows(name: str, value: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _real_rows(maker: str, value: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     rows = value[mask] if value.shape[:2] == mask.shape else value.reshape(-1, value.shape[-1])
     if not np.isfinite(rows).all():
         raise GateFailed(
-            f"the float32 graph gives NaN or infinite values at {name} for a text of the calibration data; a range "
+            f"the float32 graph gives NaN or infinite values at {maker} for a text of the calibration data; a range "
             "over them would be meaningless. Find the text, and leave it out or mend the checkpoint."
         )
     return rows

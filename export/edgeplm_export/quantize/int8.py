@@ -19,7 +19,7 @@ from edgeplm_export.quantize.ranges import LEVELS, RANGES, Summary, scale_and_ze
 from edgeplm_export.quantize.sites import Site, find_sites
 from edgeplm_export.quantize.split_attention import split_attention
 from edgeplm_export.quantize.tables import quantize_tables
-from edgeplm_export.quantize.weights import per_column, used_channels
+from edgeplm_export.quantize.weights import WEIGHT_BITS, per_column, used_channels
 
 
 # A dearer conditioner is taken where it makes the error of a site's product this much smaller than a cheaper one.
@@ -38,8 +38,10 @@ def make_int8(
 
     `conditioners`: the ones to choose from, site by site. `ranges`: the method for static scales; None for dynamic
     ones. `form`: "fused" operators of ONNX Runtime's CPU, "rows" with a dynamic scale for each row, or "qdq", the
-    standard pairs that every provider fuses. Raises BadInput (no calibration data where it is needed), GateFailed.
+    standard pairs that every provider fuses. The setting `weight_bits` is 8 where a scheme has none. Raises BadInput
+    (no calibration data where it is needed), GateFailed.
     """
+    bits = int(wish.settings.get("weight_bits", WEIGHT_BITS[0]))
     model = open_graph(source)
     graph = model.graph
     work = target.with_name(f"{target.name}.observed")
@@ -52,15 +54,17 @@ def make_int8(
     sites = [site for site in found if site.name not in wish.high]
     told = {site.name: KEPT for site in found if site.name in wish.high}
     if list(conditioners) != ["plain"]:
-        told |= _condition(model, sites, conditioners, wish, work)
+        told |= _condition(model, sites, conditioners, wish, work, bits)
     if ranges is not None:
-        _make_static(model, sites, ranges, wish, work, form)
+        _make_static(model, sites, ranges, wish, work, form, bits)
     for site in sites:
         if form == "rows":
-            activations.multiply_rows(site)
+            activations.multiply_rows(site, bits)
         elif ranges is None:
-            activations.multiply(site, activations.dynamic(site))
+            activations.multiply(site, activations.dynamic(site), bits)
     kind = "a scale a row" if form == "rows" else "static" if ranges is not None else "dynamic"
+    if bits != WEIGHT_BITS[0]:
+        kind += f", {bits}-bit weight"
     done = {site.name: ", ".join(filter(None, [f"int8 {kind}", told.get(site.name)])) for site in sites}
     done |= {name: words for name, words in told.items() if words == KEPT}
     tables = quantize_tables(graph, portable=form == "qdq")
@@ -68,8 +72,10 @@ def make_int8(
     return Made(sites=done | tables)
 
 
-def _condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path) -> dict[str, str]:
-    """Give each site the cheapest conditioner that is about as good as the best; the graph's answers stay."""
+def _condition(
+    model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path, bits: int
+) -> dict[str, str]:
+    """Give each site the conditioner of least cost that is about as good as the best; the graph's answers stay."""
     if set(names) != {"rotation"}:
         sample = Reservoir()
         unseen = [str(site.source.name) for site in sites if (str(site.source.name), ROWS) not in wish.memory]
@@ -79,38 +85,41 @@ def _condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wis
     told = {}
     for site in sites:
         none = np.zeros((1, site.weight.shape[0]), dtype=np.float32)
-        chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), names)
+        chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), names, bits)
         if chosen is not None:
             chosen.build()
             told[site.name] = chosen.words
     return {name: words for name, words in told.items() if words}
 
 
-def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str]) -> Conditioned | None:
-    found = [CONDITIONERS[name].condition(site, rows) for name in CONDITIONERS if name in names]
-    options = [option for option in found if option is not None]
+def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str], bits: int) -> Conditioned | None:
+    found = {name: CONDITIONERS[name].condition(site, rows) for name in CONDITIONERS if name in names}
+    options = {name: option for name, option in found.items() if option is not None}
     if len(options) < 2:
-        return options[0] if options else None
+        return next(iter(options.values()), None)
     exact = rows @ site.weight
-    errors = [product_error(option, exact, rows @ site.weight) for option in options]
-    limit = max(min(errors) * WORTH, GOOD_ENOUGH)
-    return next(option for option, error in zip(options, errors, strict=True) if error <= limit)
+    errors = {name: product_error(option, exact, bits) for name, option in options.items()}
+    limit = max(min(errors.values()) * WORTH, GOOD_ENOUGH)
+    good = [name for name, error in errors.items() if error <= limit]
+    return options[min(good, key=lambda name: CONDITIONERS[name].cost(*site.weight.shape))]
 
 
-def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArray[np.float32]) -> float:
-    """Squared error of the int8 product relative to the exact one, for a static scale over these rows."""
+def product_error(option: Conditioned, exact: NDArray[np.float32], bits: int) -> float:
+    """Squared error of the int8 product relative to the whole exact one, for a static scale over these rows."""
     used = used_channels(option.weight)
     summary = Summary()
     summary.add(option.rows[:, used])
     scale, zero = scale_and_zero_point(*RANGES["mse"](summary))
     rounded = (np.clip(np.rint(option.rows / scale) + np.float32(zero), 0, LEVELS) - np.float32(zero)) * scale
-    integers, scales = per_column(option.weight)
+    integers, scales = per_column(option.weight, bits)
     got = rounded @ (integers.astype(np.float32) * scales)
     want = option.rows @ option.weight
-    return float(((got - want) ** 2).sum() / max(float((whole**2).sum()), 1e-30))
+    return float(((got - want) ** 2).sum() / max(float((exact**2).sum()), 1e-30))
 
 
-def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish, work: Path, form: Form) -> None:
+def _make_static(
+    model: ir.Model, sites: Sequence[Site], method: str, wish: Wish, work: Path, form: Form, bits: int
+) -> None:
     """Round every site with a constant scale. Sites that read the same value share its range."""
     used: dict[str, NDArray[np.bool_]] = {}
     for site in sites:
@@ -128,6 +137,6 @@ def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish
         name = str(site.source.name)
         low, high = RANGES[method](wish.memory[name, used[name].tobytes()])
         if form == "qdq":
-            activations.multiply_between_dequantizers(site, low, high)
+            activations.multiply_between_dequantizers(site, low, high, bits)
         else:
-            activations.multiply(site, activations.static(site, low, high))
+            activations.multiply(site, activations.static(site, low, high), bits)

@@ -46,7 +46,8 @@ class Work:
     """What the steps of one quantize() share.
 
     `original` is the bundle as it was, `folder` the copy that becomes the new one, `manifest` the old manifest;
-    `providers` those that were asked for, none for each scheme's own; `variants` has the entries of what was made.
+    `providers` those that were asked for, none for each scheme's own; `variants` has the entries of what was made;
+    `judged` counts the judgements on the evaluation's rows.
     """
 
     original: Path
@@ -64,6 +65,7 @@ class Work:
     providers: tuple[str, ...]
     tell: Callable[[str], None]
     variants: dict[str, Variant] = field(default_factory=dict)
+    judged: int = 0
 
     def beside(self, schemes: Sequence[Scheme]) -> list[Variant]:
         """The old variants that variants of these schemes do not replace."""
@@ -169,6 +171,7 @@ def _make(work: Work, scheme: Scheme, wish: Wish, high: dict[str, str]) -> Attem
             return attempt
     work.tell(f"{scheme.name}: quality gate on {work.evaluation.data.path}")
     attempt.quality = judge(work.folder, scheme.name, work.evaluation, max_drop=work.max_drop)
+    work.judged += 1
     if attempt.quality.problem is not None:
         attempt.problem = f"quality: {attempt.quality.problem}"
     return attempt

@@ -14,7 +14,7 @@ from edgeplm_export.feeding import feed
 from edgeplm_export.pack import staging
 from edgeplm_export.parity.expectation import from_variant
 from edgeplm_export.quality.data import read_examples
-from edgeplm_export.quality.gate import MAX_DROP, prepare
+from edgeplm_export.quality.gate import MAX_DROP, prepare, together
 from edgeplm_export.quality.overlap import check as check_overlap
 from edgeplm_export.quantize import SCHEMES, Scheme
 from edgeplm_export.quantizing.asked import (
@@ -122,6 +122,7 @@ def quantize(
             tell=progress,
         )
         attempts = [try_scheme(work, row, high) for row in schemes]
+        _judge_together(attempts, work.judged)
         if any(attempt.problem is None for attempt in attempts):
             weigh(work, attempts, auto=scheme == AUTO)
         written = [attempt for attempt in attempts if attempt.problem is None]
@@ -138,6 +139,14 @@ def quantize(
         refused=tuple(refused),
         notes=_notes(manifest, schemes, auto=scheme == AUTO, texts=calibration is not None, judged=data is not None),
     )
+
+
+def _judge_together(attempts: Sequence[Attempt], tests: int) -> None:
+    """Correct what was proved of each attempt for the number of judgements on the same rows."""
+    judged = [attempt for attempt in attempts if attempt.quality is not None]
+    reports = together([attempt.quality for attempt in judged if attempt.quality is not None], tests)
+    for attempt, report in zip(judged, reports, strict=True):
+        attempt.quality = report
 
 
 def _copy(bundle: Bundle, folder: Path) -> None:

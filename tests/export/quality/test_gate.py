@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeplm_export.quality.data import Data, read_examples
-from edgeplm_export.quality.gate import Evaluation, QualityReport, judge, judge_predictions, prepare
+from edgeplm_export.quality.gate import Evaluation, QualityReport, judge, judge_predictions, prepare, together
 from edgeplm_export.quality.predictions import Predictions, predict
 from edgeplm_export.quality.sample import TEXTS
 from edgeplm_runtime.bundle.reader import open_bundle
@@ -206,3 +206,19 @@ def test_labels_that_the_model_does_not_know_are_doubted(evaluation: Evaluation)
     assert "Careful" not in _judged(replace(evaluation, predictions=knows), knows).words
     swapped = replace(evaluation, gold=1 - gold, predictions=knows)
     assert "Careful: fp32 is right in 0.0% of the rows" in _judged(swapped, knows).words
+
+
+def test_what_is_proved_alone_may_not_be_among_many_on_the_same_rows(evaluation: Evaluation) -> None:
+    equal = _judged(evaluation, evaluation.predictions)
+    worse = _judged(evaluation, _flipped(evaluation, range(100)))
+    assert (equal.verdict, equal.tests) == ("proved", 1)
+    assert equal.p_beyond == pytest.approx(np.exp(-0.005 * ROWS))  # 700 rows without a flip
+    assert together([equal], 1) == [equal]
+    among_many, still_worse = together([equal, worse], 15)
+    assert (among_many.verdict, among_many.problem, among_many.tests) == ("not proved", None, 15)
+    assert "alone, but not among 15 judgements on these rows (Holm's correction: p = 0.45" in among_many.words
+    assert (still_worse.verdict, still_worse.words) == (worse.verdict, worse.words)
+    easier = _judged(evaluation, evaluation.predictions, max_drop=0.02)
+    held, _ = together([easier, worse], 15)
+    assert held.verdict == "proved"
+    assert "It holds among 15 judgements" in held.words

@@ -9,7 +9,7 @@ import pytest
 
 from edgeplm_export.quality.gate import decide
 from edgeplm_export.quality.metrics import METRICS
-from edgeplm_export.quality.significance import compare, mcnemar
+from edgeplm_export.quality.significance import compare, holm, mcnemar
 
 
 def test_mcnemar_is_exact() -> None:
@@ -25,6 +25,27 @@ def test_rows_without_a_flip_prove_only_as_much_as_their_number() -> None:
         found = compare(METRICS["accuracy"], right, right, right)
         assert (found.drop, found.p) == (0.0, 1.0)
         assert found.high == pytest.approx(high)
+
+
+def test_the_chance_of_a_loss_beyond_max_drop_agrees_with_the_upper_bound() -> None:
+    rng = np.random.default_rng(0)
+    for rows, turned in ((400, 0), (700, 0), (2000, 2), (2000, 40)):
+        gold = np.ones(rows, dtype=np.bool_)
+        after = gold.copy()
+        after[rng.choice(rows, turned, replace=False)] = False
+        found = compare(METRICS["accuracy"], gold, gold, after, max_drop=0.005)
+        assert (found.beyond <= 0.05) is (found.high <= 0.005)
+    gold = rng.normal(size=300)
+    before, after = gold + rng.normal(size=300), gold + rng.normal(size=300)
+    for limit in (-0.2, 0.0, 0.05, 0.2):
+        found = compare(METRICS["spearman"], gold, before, after, max_drop=limit)
+        assert (found.beyond <= 0.05) is (found.high <= limit)
+
+
+def test_holm_corrects_as_in_the_textbook() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005], 4).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01], 1).tolist() == [0.01]
+    assert holm([0.2, 0.01], 10).tolist() == pytest.approx([1.0, 0.1])
 
 
 def test_a_gain_is_a_negative_drop_and_the_answer_is_the_same_each_time() -> None:

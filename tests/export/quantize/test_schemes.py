@@ -12,7 +12,7 @@ import pytest
 from edgeplm_export.quantize import SCHEMES, Feeds, Wish
 from edgeplm_export.quantize.calibration import Reservoir
 from edgeplm_export.quantize.conditioning import CONDITIONERS
-from edgeplm_export.quantize.graph_edit import open_graph, save_graph
+from edgeplm_export.quantize.graph_edit import array_of, open_graph, save_graph
 from edgeplm_export.quantize.harm import measure_harm, site_names
 from edgeplm_export.quantize.sites import find_sites
 from edgeplm_runtime.errors import BadInput, GateFailed
@@ -52,6 +52,23 @@ def test_a_scheme_is_near_float32(name: str, graph: Path, batches: Batches, tmp_
         # The toy's products of 32 rows are too small for k-quants: told, not hidden.
         high = [words for words in made.sites.values() if words.startswith("float32")]
         assert all("no multiple of 64" in words for words in high) if name == "int4-kquant" else not high
+
+
+@pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if "weight_bits" in scheme.settings])
+def test_weights_of_seven_bits_fit_where_pairs_are_added_in_int16(
+    name: str, graph: Path, batches: Batches, tmp_path: Path
+) -> None:
+    largest = {}
+    for bits in SCHEMES[name].settings["weight_bits"]:
+        target = tmp_path / f"{bits}.onnx"
+        wish = Wish(batches=batches, settings={**SCHEMES[name].defaults, "weight_bits": bits})
+        made = SCHEMES[name].apply(graph, target, wish)
+        assert all((f"{bits}-bit weight" in made.sites[site]) is (bits == 7) for site in site_names(graph))
+        constants = open_graph(target).graph.initializers.items()
+        weights = [array_of(value) for key, value in constants if key.endswith(("/int8", "/qdq:int8"))]
+        largest[bits] = max(int(np.abs(array.astype(int)).max()) for array in weights if array is not None)
+        assert cosines(answers(graph, batches), answers(target, batches)).min() > FLOORS["int8"]
+    assert largest == {8: 127, 7: 63}
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -10,15 +10,16 @@ from edgeplm_export.quantize.tables import MIDDLE, by_blocks
 from edgeplm_export.quantize.weights import per_column, used_channels
 
 
-def test_a_column_is_rounded_to_half_of_its_own_step() -> None:
+@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63)])
+def test_a_column_is_rounded_to_half_of_its_own_step(bits: int, largest: int) -> None:
     weight = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32) * np.logspace(-3, 3, 8, dtype=np.float32)
-    integers, scales = per_column(weight)
-    assert np.abs(integers).max() == 127
+    integers, scales = per_column(weight, bits)
+    assert np.abs(integers).max() == largest
     assert np.all(np.abs(integers * scales - weight) <= scales / 2 * 1.001)
 
 
 def test_a_column_of_zeros_stays_zero() -> None:
-    integers, scales = per_column(np.zeros((4, 2), dtype=np.float32))
+    integers, scales = per_column(np.zeros((4, 2), dtype=np.float32), 8)
     assert not integers.any()
     assert np.all(scales == 1.0)
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from edgeplm_export.graphs.rewrites import (
     attention,
+    einsum,
     gelu,
     key_transpose,
     layer_normalization,
@@ -25,6 +26,7 @@ REWRITES: dict[str, Rewrite] = {
     for row in (
         layer_normalization.REWRITE,
         skip_layer_normalization.REWRITE,
+        einsum.REWRITE,
         nan_guard.REWRITE,
         key_transpose.REWRITE,
         padding_mask.REWRITE,  # before attention, which takes the mask in this one form

@@ -1,4 +1,4 @@
-"""CONDITIONERS: a row per way to make activations easier to round, the cheapest at run time first."""
+"""CONDITIONERS: a row per way to make activations easier to round, those that leave most as it is first."""
 
 from __future__ import annotations
 

@@ -29,9 +29,11 @@ class Conditioned:
 class Conditioner:
     """`condition(site, rows)` gives the change for one site, or None where it cannot be made.
 
-    `rows` (rows, K) float32 is a sample of x. `cost` orders the conditioners by what they take at run time.
+    `rows` (rows, K) float32 is a sample of x. `cost(K, N)` is what it adds to a product at run time, in nanoseconds a
+    row (token): a model of figures that benchmarks/conditioner_costs.py measured. A model, not a measurement of each
+    site, so that the same checkpoint and texts give the same graph every time.
     """
 
     name: str
-    cost: int
+    cost: Callable[[int, int], float]
     condition: Callable[[Site, NDArray[np.float32]], Conditioned | None]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
 from edgeplm_export.quantize.int8 import make_int8
+from edgeplm_export.quantize.weights import WEIGHT_BITS
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
@@ -19,4 +20,5 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=True,
     alone=True,
+    settings={"weight_bits": WEIGHT_BITS},
 )

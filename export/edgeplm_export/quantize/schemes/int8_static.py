@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
 from edgeplm_export.quantize.int8 import make_int8
 from edgeplm_export.quantize.ranges import RANGES
+from edgeplm_export.quantize.weights import WEIGHT_BITS
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
@@ -23,5 +24,5 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=True,
     calibrated=True,
-    settings={"range": tuple(RANGES)},
+    settings={"range": tuple(RANGES), "weight_bits": WEIGHT_BITS},
 )

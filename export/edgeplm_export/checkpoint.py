@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeplm_export.architectures import ARCHITECTURES
 from edgeplm_export.hub import cached_name, download
 from edgeplm_runtime.bundle.manifest import FileEntry
 from edgeplm_runtime.bundle.reader import entry_of
@@ -201,7 +202,7 @@ def _refuse_code(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that only runs with Python code of its own; a class that transformers has is used."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    if checkpoint.trust_remote_code or checkpoint.model_type in CONFIG_MAPPING_NAMES:
+    if checkpoint.trust_remote_code or checkpoint.model_type in (*CONFIG_MAPPING_NAMES, *ARCHITECTURES):
         return
     for name in ("config.json", "tokenizer_config.json"):
         file = checkpoint.path / name

@@ -98,6 +98,8 @@ class Reference:
 
     def _classify(self, features: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
         logits = torch.from_numpy(self._run(features)["logits"])
+        if self.model.temperature is not None:
+            logits = logits / self.model.temperature
         pipeline = TextClassificationPipeline(model=self.model.forward.inner, tokenizer=self.model.tokenizer)
         answer: list[dict[str, Any]] = pipeline.postprocess({"logits": logits}, top_k=None, _legacy=False)
         return answer

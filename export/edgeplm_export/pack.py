@@ -104,6 +104,8 @@ def copy_checkpoint_files(checkpoint: Checkpoint, folder: Path, graphs: Iterable
     for row in checkpoint.modules:
         (folder / row.folder).mkdir(parents=True, exist_ok=True)
     for file in checkpoint.module_files():
+        if checkpoint.is_static and file in checkpoint.weight_files():
+            continue  # the table is in the graph; a second copy would double the bundle
         shutil.copyfile(file, folder / file.relative_to(checkpoint.path))
     write_json(folder / "config.json", checkpoint.config)
     tell_transformers_js(folder, graphs)

@@ -17,6 +17,7 @@ from edgeplm_runtime.errors import EdgePLMError, unknown
 # shows these lines without importing them.
 COMMANDS = {
     "export": "Export a checkpoint as a proved bundle.",
+    "distil": "Make a smaller student of a checkpoint, and choose among several.",
     "quantize": "Add smaller and faster variants to a bundle, each proved and judged on data.",
     "run": "Answer texts with a bundle.",
     "inspect": "Show what a bundle holds, and what would run here.",

@@ -21,7 +21,7 @@ PADDING = "[EDGEPLM_PAD]"  # where the tokenizer has no padding token whose row 
 
 
 class StaticForward(Forward):
-    """Ids and mask (batch, tokens) int64 → sentence_embedding (batch, dim): the mean of the rows, then the other modules.
+    """Ids and mask (batch, tokens) int64 → sentence_embedding (batch, dim): mean of the rows, then other modules.
 
     sentence-transformers computes it with EmbeddingBag on texts without padding, which no graph of padded batches can.
     """

@@ -52,7 +52,9 @@ def augmented(
         changed = fill([texts[i] for i in whole], [_chosen(texts[i], random) for i in whole])
         for i, text in enumerate(texts):
             texts[i] = changed[whole.index(i)] if i in whole else _ngram(text, random)
-        made += [Example(text=t, text_pair=e.text_pair, label=None, row=e.row) for t, e in zip(texts, part, strict=True)]
+        made += [
+            Example(text=t, text_pair=e.text_pair, label=None, row=e.row) for t, e in zip(texts, part, strict=True)
+        ]
     old = {(example.text, example.text_pair) for example in examples}
     return list({(e.text, e.text_pair): e for e in made if (e.text, e.text_pair) not in old and e.text}.values())
 

@@ -12,7 +12,7 @@ from edgeplm_runtime.errors import BadInput, GateFailed
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """`budget_ms`: p50 of one sentence; `max_size_bytes` of the variant; `max_drop` of the metric from the teacher's."""
+    """`budget_ms`: p50 of one sentence; `max_size_bytes` of the variant; `max_drop` of the metric."""
 
     budget_ms: float | None = None
     max_size_bytes: int | None = None

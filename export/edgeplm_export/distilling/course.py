@@ -114,8 +114,8 @@ def prepare(
         examples = _unseen(examples, tested, train, notes)
     if len(examples) < MIN_TEXTS:
         raise BadInput(
-            f"{len(examples)} texts to learn from ({train}{', …' if unlabelled else ''}), {MIN_TEXTS} are the least and "
-            "thousands are better. Add rows, or texts without labels with --unlabelled."
+            f"{len(examples)} texts to learn from ({train}{', …' if unlabelled else ''}); {MIN_TEXTS} are the least, "
+            "and thousands are better. Add rows, or texts without labels with --unlabelled."
         )
     held = _held([e.label is not None or data.question is Question.NOTHING for e in examples], len(labelled), seed)
     made = augment(model, [example for position, example in enumerate(examples) if position not in held])
@@ -222,8 +222,9 @@ def _check_texts(data: Data) -> None:
     numbers = sum(_is_number(row.text) for row in data.rows)
     if numbers > NUMBERS * len(data.rows):
         raise BadInput(
-            f"{data.path}: {numbers} of {len(data.rows)} texts in the column {shown(data.columns.text)} are numbers. Name "
-            f"the column that holds the texts: --columns text=NAME (it has {', '.join(map(shown, data.columns.known))})."
+            f"{data.path}: {numbers} of {len(data.rows)} texts in the column {shown(data.columns.text)} are numbers. "
+            "Name the column that holds the texts with --columns text=NAME; it has "
+            f"{', '.join(map(shown, data.columns.known))}."
         )
 
 

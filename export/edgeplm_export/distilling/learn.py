@@ -83,7 +83,9 @@ def check(wishes: Wishes, students: Sequence[str]) -> None:
             "weight from 0 (the teacher alone) to 1 (the labels alone)."
         )
     if not students:
-        raise BadInput(f"no student is named; name one or more of {', '.join(row.example for row in STUDENTS.values())}.")
+        raise BadInput(
+            f"no student is named; name one or more of {', '.join(row.example for row in STUDENTS.values())}."
+        )
     if len(set(students)) != len(students):
         raise BadInput("a student is named twice; name each once.")
     for written in students:
@@ -165,7 +167,10 @@ def _key(course: Course, written: str, wishes: Wishes, settings: Settings) -> An
         written,
         vars(settings),
         [wishes.losses, wishes.temperature, wishes.gold_weight],
-        [[e.text, e.text_pair, sorted(e.label) if isinstance(e.label, frozenset) else e.label] for e in course.examples],
+        [
+            [e.text, e.text_pair, sorted(e.label) if isinstance(e.label, frozenset) else e.label]
+            for e in course.examples
+        ],
         sorted(course.held),
         [torch.__version__, transformers.__version__],
     ]

@@ -109,7 +109,9 @@ def examine(bundle: Path, data: Data, metric: str | None, columns: Mapping[str, 
     )
 
 
-def stand(name: str, student: str, bundle: Path, variant: str, exam: Exam | None, speed: Speed, teacher: Speed) -> Standing:
+def stand(
+    name: str, student: str, bundle: Path, variant: str, exam: Exam | None, speed: Speed, teacher: Speed
+) -> Standing:
     """Ask one variant of a bundle the exam and compare it with the teacher."""
     opened = open_bundle(bundle)
     size = sum(entry.size for file, entry in opened.manifest.files.items() if file in opened.variant(variant).files)

@@ -10,16 +10,19 @@ from typing import Any
 
 import msgspec
 
+from edgeplm_export.checkpoint import open_checkpoint
 from edgeplm_export.distil.augment import augmented
+from edgeplm_export.distil.students import STUDENTS, student_named
+from edgeplm_export.distilling.bundling import bundled
 from edgeplm_export.distilling.choose import Limits, choose, on_frontier, point
 from edgeplm_export.distilling.course import Course, prepare
 from edgeplm_export.distilling.learn import Learned, Wishes, check, learn
 from edgeplm_export.distilling.standing import Exam, Standing, examine, inputs_of, measure, stand
 from edgeplm_export.pack import check_place, staging, write_json, write_manifest
 from edgeplm_export.pareto import draw
-from edgeplm_export.pipeline import export
 from edgeplm_export.quality.data import Data, engine_inputs
 from edgeplm_export.quality.records import read_records
+from edgeplm_export.tasks import infer_task
 from edgeplm_runtime.bundle.manifest import MANIFEST_NAME
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.errors import unknown
@@ -61,7 +64,7 @@ def distil(
     columns: Mapping[str, str] | None = None,
     metric: str | None = None,
     slices: Sequence[str] = (),
-    precisions: Sequence[str] = ("fp32", "int8"),
+    schemes: Sequence[str] | None = None,
     wishes: Wishes | None = None,
     limits: Limits | None = None,
     augment: float = 0.0,
@@ -74,7 +77,8 @@ def distil(
 
     students: like "transformer:3x384", "static:128"; several make a ladder. train: texts, with or without labels;
     evaluation: labelled texts that nothing is learned from. unlabelled: files of further texts. slices: columns of the
-    evaluation by whose values the loss is shown. precisions: variants of each student. augment: further texts made
+    evaluation by whose values the loss is shown. schemes: of quantize, which make further variants of each student;
+    None for the one that the student's kind names. augment: further texts made
     of the training ones, as a share of them; masked_model: a masked language model that helps in it. work: a folder
     that keeps what was computed (default: OUT.work); the same call goes on from it after a kill.
 
@@ -105,20 +109,25 @@ def distil(
     notes = list(course.notes)
     if exam is None:
         notes.append("no --eval: the students were not examined, only trained and proved against their own checkpoints")
-    learned, variants = _train_all(course, students, wishes, precisions, notes, progress)
+    learned, variants = _train_all(course, students, wishes, schemes, notes, progress)
     standings = _measure_all(course, variants, exam, progress)
     chosen, why = choose(standings[1:], limits)
     kept = on_frontier(standings)
     picture = _picture(course, standings, kept)
-    _publish(out, Path(chosen.bundle), {
-        "teacher": course.teacher.name,
-        "chosen": chosen.name,
-        "why": why,
-        "standings": standings,
-        "frontier": kept,
-        "learned": learned,
-        "machine": describe().cpu,
-    }, picture)
+    _publish(
+        out,
+        Path(chosen.bundle),
+        {
+            "teacher": course.teacher.name,
+            "chosen": chosen.name,
+            "why": why,
+            "standings": standings,
+            "frontier": kept,
+            "learned": learned,
+            "machine": describe().cpu,
+        },
+        picture,
+    )
     progress(f"wrote {out}")
     return DistilResult(
         path=out,
@@ -133,11 +142,17 @@ def distil(
     )
 
 
+def ladder_of(teacher: str, *, trust_remote_code: bool = False) -> tuple[str, ...]:
+    """Every kind of student that the teacher's task has. Raises BadCheckpoint."""
+    task = infer_task(open_checkpoint(teacher, revision=None, trust_remote_code=trust_remote_code))
+    return tuple(name for name, row in STUDENTS.items() if task in row.tasks)
+
+
 def _train_all(
     course: Course,
     students: Sequence[str],
     wishes: Wishes,
-    precisions: Sequence[str],
+    schemes: Sequence[str] | None,
     notes: list[str],
     progress: Callable[[str], None],
 ) -> tuple[list[Learned], dict[str, tuple[str, Path, str]]]:
@@ -147,18 +162,11 @@ def _train_all(
     for written in students:
         done, checkpoint = learn(course, written, wishes, progress)
         learned.append(done)
-        bundle = checkpoint.with_name(f"bundle-{'-'.join(sorted({'fp32', *precisions}))}")
-        if not bundle.is_dir():
-            progress(f"{written}: exporting, each variant proved against the student in PyTorch")
-            found = export(
-                str(checkpoint),
-                bundle,
-                task=course.model.task,
-                precisions=precisions,
-                pairs=None if course.model.pairs == "optional" else course.model.pairs,
-                keep_going=True,
-            )
-            notes += [f"{written}: {report.variant} was left out, the parity gate said no" for report in found.dropped]
+        wanted = [student_named(written)[0].scheme] if schemes is None else schemes
+        bundle, problems = bundled(
+            course, checkpoint, wanted, lambda message, who=written: progress(f"{who}: {message}")
+        )
+        notes += [f"{written}: {problem}" for problem in problems]
         for variant in open_bundle(bundle).manifest.variants:
             variants[written if variant.name == "fp32" else f"{written} {variant.name}"] = (
                 written,
@@ -233,5 +241,3 @@ def _portable(report: dict[str, Any]) -> dict[str, Any]:
     """The report without the paths of this machine."""
     standings = [msgspec.structs.replace(one, bundle="") for one in report["standings"]]
     return {**report, "standings": standings}
-
-

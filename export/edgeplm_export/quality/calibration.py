@@ -15,7 +15,9 @@ BOUNDS = (-3.0, 3.0)  # of the logarithm: a temperature from 0.05 to 20
 FEWEST = 50  # labelled texts; a temperature of fewer is noise
 
 
-def expected_calibration_error(logits: Floats, gold: NDArray[np.generic], question: Question, temperature: float) -> float:
+def expected_calibration_error(
+    logits: Floats, gold: NDArray[np.generic], question: Question, temperature: float
+) -> float:
     """ECE (Naeini et al. 2015, Guo et al. 2017, arXiv:1706.04599): mean distance of confidence from accuracy.
 
     logits (n, labels); gold (n,) int64, or (n, labels) bool for label sets, where each label counts as an answer. The

@@ -95,9 +95,7 @@ def _by_value(
             continue
         shares = [metric.value(gold[rows], answer[rows]) for answer in (before, after)]
         if np.isfinite(shares).all():
-            yield _slice(
-                f"{column}={value}", metric.name, int(rows.sum()), *shares, error=metric.error, scale=scale
-            )
+            yield _slice(f"{column}={value}", metric.name, int(rows.sum()), *shares, error=metric.error, scale=scale)
 
 
 def _slice(name: str, metric: str, n: int, before: float, after: float, *, error: bool, scale: float) -> Slice:

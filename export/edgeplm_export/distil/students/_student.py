@@ -31,7 +31,7 @@ class Student:
 
     `example` is how it is written, `shape(words, lesson)` reads what stands behind the colon (None where nothing does)
     and raises BadInput; `build(lesson, shape)` makes it for the teacher's task, one of `tasks`. `losses` are those
-    that it can learn from beside the teacher's answers.
+    that it can learn from beside the teacher's answers. `scheme` is the one of quantize that makes its small variant.
     """
 
     name: str
@@ -40,4 +40,5 @@ class Student:
     shape: Callable[[str | None, Lesson], Any]
     build: Callable[[Lesson, Any], Built]
     settings: Settings
+    scheme: str
     losses: frozenset[str] = frozenset()

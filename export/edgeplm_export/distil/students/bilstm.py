@@ -39,14 +39,16 @@ def _build(lesson: Lesson, units: int) -> Built:
     table = torch.from_numpy(reduced(words, WORD_WIDTH, special_ids(lesson)))
     student = BilstmForSequenceClassification(
         BilstmConfig(
-            vocab_size=len(table), embedding_size=table.shape[1], hidden_size=units, head_size=units,
-            num_labels=len(lesson.teacher.labels or ()), pad_token_id=lesson.teacher.tokenizer.pad_token_id,
+            vocab_size=len(table),
+            embedding_size=table.shape[1],
+            hidden_size=units,
+            head_size=units,
+            num_labels=len(lesson.teacher.labels or ()),
+            pad_token_id=lesson.teacher.tokenizer.pad_token_id,
         )
     )
     student.table.weight.data.copy_(table / table.std())
-    module = Pupil(
-        student, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight
-    )
+    module = Pupil(student, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
 
     def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return student(**batch).logits  # type: ignore[no-any-return]
@@ -64,4 +66,5 @@ STUDENT = Student(
     shape=_shape,
     build=_build,
     settings=Settings(epochs=10, batch_size=32, learning_rate=1e-3, patience=5, seed=0),
+    scheme="int8-weights",
 )

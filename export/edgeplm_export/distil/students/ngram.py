@@ -86,15 +86,17 @@ def _build(lesson: Lesson, width: int) -> Built:
     size = lesson.teacher.vocabulary
     model = NgramForSequenceClassification(
         NgramConfig(
-            vocab_size=size, hidden_size=width, buckets=BUCKETS, order=2, num_labels=len(lesson.teacher.labels or ()),
+            vocab_size=size,
+            hidden_size=width,
+            buckets=BUCKETS,
+            order=2,
+            num_labels=len(lesson.teacher.labels or ()),
             pad_token_id=lesson.teacher.tokenizer.pad_token_id,
         )
     )
     tokens = [str(token) for token in lesson.teacher.tokenizer.convert_ids_to_tokens(list(range(size)))]
     learning = Learning(model, character_grams(tokens))
-    module = Pupil(
-        learning, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight
-    )
+    module = Pupil(learning, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
 
     def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return learning(**batch).logits  # type: ignore[no-any-return]
@@ -112,4 +114,5 @@ STUDENT = Student(
     shape=_shape,
     build=_build,
     settings=Settings(epochs=12, batch_size=32, learning_rate=5e-3, patience=6, seed=0),
+    scheme="int8-weights",
 )

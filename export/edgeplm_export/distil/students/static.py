@@ -28,7 +28,9 @@ def _shape(words: str | None, lesson: Lesson) -> int:
     most = int(lesson.teacher.config.hidden_size)
     found = number(words, min(WIDTH, most), allowed=range(2, most + 1))
     if found is None:
-        raise BadInput(f"the student static:{words} cannot be read; write static:WIDTH, from 2 to the teacher's {most}.")
+        raise BadInput(
+            f"the student static:{words} cannot be read; write static:WIDTH, from 2 to the teacher's {most}."
+        )
     return found
 
 
@@ -45,15 +47,16 @@ def _build(lesson: Lesson, width: int) -> Built:
     labels = len(lesson.teacher.labels or ())
     student = StaticForSequenceClassification(
         StaticConfig(
-            vocab_size=len(table), hidden_size=table.shape[1], head_size=HEAD, num_labels=labels,
+            vocab_size=len(table),
+            hidden_size=table.shape[1],
+            head_size=HEAD,
+            num_labels=labels,
             pad_token_id=lesson.teacher.tokenizer.pad_token_id,
         )
     )
     # Rows of unit length on average: PyTorch's own initialization of the head expects inputs of that size.
     student.table.weight.data.copy_(table / table.norm(dim=1).mean())
-    module = Pupil(
-        student, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight
-    )
+    module = Pupil(student, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
 
     def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return student(**batch).logits  # type: ignore[no-any-return]
@@ -115,4 +118,5 @@ STUDENT = Student(
     shape=_shape,
     build=_build,
     settings=Settings(epochs=12, batch_size=32, learning_rate=2e-3, patience=6, seed=0),
+    scheme="int8-weights",
 )

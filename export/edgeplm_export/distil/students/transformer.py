@@ -2,7 +2,7 @@
 
 Layers start as the teacher's, evenly spaced with the first and the last among them. A narrower student keeps whole
 attention heads and the first intermediate units, and sees the residual stream through its principal directions: those
-of the teacher's word embeddings.
+of the teacher's word embeddings. One of full width keeps the teacher's word embeddings as they are.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ def _build(lesson: Lesson, shape: tuple[int, int]) -> Built:
     narrow(config, *shape)
     student = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     student.load_state_dict(initial(student.state_dict(), teacher.state_dict(), chosen, _directions(teacher, shape[1])))
+    if shape[1] == lesson.teacher.config.hidden_size:
+        # The teacher's own word vectors: half of all weights, and a small data set shows few of the words.
+        student.get_input_embeddings().weight.requires_grad_(False)
     inner = tuple(name for name in lesson.losses if name in INNER)
     module = Pupil(
         student,
@@ -190,5 +193,6 @@ STUDENT = Student(
     shape=_shape,
     build=_build,
     settings=Settings(epochs=6, batch_size=32, learning_rate=1e-4, patience=6, seed=0),
+    scheme="int8-conditioned",
     losses=frozenset(INNER),
 )

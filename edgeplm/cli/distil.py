@@ -90,11 +90,9 @@ def command(**given: Any) -> None:
     schemes = _listed(given["schemes"])
     try:
         with steps() as progress:
-            students = (
-                ladder_of(given["teacher"], trust_remote_code=given["trust_remote_code"])
-                if given["ladder"]
-                else _listed(given["students"])
-            )
+            students = _listed(given["students"])
+            if given["ladder"]:
+                students = ladder_of(given["teacher"], trust_remote_code=given["trust_remote_code"])
             result = edgeplm.distil(
                 given["teacher"],
                 given["out"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import transformers
 from scipy.optimize import linear_sum_assignment
 
 from edgeplm_export.checkpoint import Checkpoint, open_checkpoint
@@ -83,6 +84,7 @@ def prepare(
 
     Raises BadInput, BadCheckpoint, CannotWrite, GateFailed.
     """
+    transformers.utils.logging.disable_progress_bar()
     source = open_checkpoint(teacher, revision=None, trust_remote_code=trust_remote_code)
     model = load_model(source, None)
     if model.task not in TASKS:

@@ -133,6 +133,7 @@ def train(
         bf16=BFLOAT16 in describe().isa,
         report_to=[],
         disable_tqdm=True,
+        log_level="error",
     )
     trainer = _Trainer(
         model=module,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ import transformers
 
 from edgeplm_export.toys import WORDS, make_toy
 from edgeplm_export.training.run import Settings, train
+
+
+Sentences = Callable[[int, int], list[tuple[str, int]]]
+Write = Callable[[Path, Sequence[tuple[object, object]]], Path]
 
 
 class OnLabels(torch.nn.Module):
@@ -27,7 +31,7 @@ class OnLabels(torch.nn.Module):
         return {"loss": torch.nn.functional.cross_entropy(logits, target)}
 
 
-def sentences(count: int, seed: int) -> list[tuple[str, int]]:
+def some_sentences(count: int, seed: int) -> list[tuple[str, int]]:
     """Different texts with their label."""
     chance = random.Random(seed)
     found: dict[str, int] = {}
@@ -39,18 +43,30 @@ def sentences(count: int, seed: int) -> list[tuple[str, int]]:
     return list(found.items())
 
 
-def write(path: Path, rows: Sequence[tuple[object, object]]) -> Path:
+def write_rows(path: Path, rows: Sequence[tuple[object, object]]) -> Path:
     path.write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def sentences() -> Sentences:
+    """A function from count and seed to different sentences with their labels."""
+    return some_sentences
+
+
+@pytest.fixture(scope="session")
+def write() -> Write:
+    """A function that writes rows of text and label as a .tsv and gives its path."""
+    return write_rows
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.tsv (300 rows) and eval.tsv (150 rows)."""
     folder = tmp_path_factory.mktemp("texts")
-    rows = sentences(450, 1)
-    write(folder / "train.tsv", rows[:300])
-    write(folder / "eval.tsv", rows[300:])
+    rows = some_sentences(450, 1)
+    write_rows(folder / "train.tsv", rows[:300])
+    write_rows(folder / "eval.tsv", rows[300:])
     return folder
 
 
@@ -62,7 +78,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     rows = [
         {"input_ids": tokenizer(text)["input_ids"], "target": torch.tensor(label).numpy()}
-        for text, label in sentences(800, 2)
+        for text, label in some_sentences(800, 2)
     ]
     settings = Settings(epochs=14, batch_size=32, learning_rate=2e-3, patience=30, seed=0)
     work = tmp_path_factory.mktemp("lessons")

@@ -43,7 +43,8 @@ def test_a_student_learns_the_rule_of_its_teacher(ladder: DistilResult, kind: st
     assert found.quality > LEARNED, found
     assert found.agreement is not None
     assert found.agreement > LEARNED
-    assert found.low is not None and found.high is not None
+    assert found.low is not None
+    assert found.high is not None
     assert found.low < found.quality <= found.high
 
 
@@ -121,9 +122,7 @@ def test_limits_choose_and_say_why(teacher: Path, data: Path, work: Path, tmp_pa
     assert not (tmp_path / "none").exists()
 
 
-def test_the_small_variant_of_a_table_keeps_it_in_int8(
-    teacher: Path, data: Path, work: Path, tmp_path: Path
-) -> None:
+def test_the_small_variant_of_a_table_keeps_it_in_int8(teacher: Path, data: Path, work: Path, tmp_path: Path) -> None:
     found = distil(
         str(teacher),
         tmp_path / "out",

@@ -192,7 +192,7 @@ STUDENT = Student(
     tasks=frozenset({"text-classification", "sentence-similarity"}),
     shape=_shape,
     build=_build,
-    settings=Settings(epochs=6, batch_size=32, learning_rate=1e-4, patience=6, seed=0),
+    settings=Settings(epochs=4, batch_size=32, learning_rate=1e-4, patience=4, seed=0),
     scheme="int8-conditioned",
     losses=frozenset(INNER),
 )

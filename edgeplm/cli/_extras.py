@@ -25,5 +25,9 @@ def needs(package: str, extra: str) -> None:
 
     from edgeplm_runtime.errors import MissingDependency
 
-    if find_spec(package) is None:
+    try:
+        found = find_spec(package) is not None
+    except ValueError:  # a module that was blocked
+        found = False
+    if not found:
         raise MissingDependency(f"this needs the package {package}, which is not installed. pip install '{extra}'")

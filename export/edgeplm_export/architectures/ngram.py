@@ -16,8 +16,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-# Odd primes of 31 bits at most: with ids below 2^20, id × prime stays far below 2^63.
 WORDS_LEFT_OUT = 0.3  # of each text while it learns
+# Odd primes of 31 bits at most: with ids below 2^20, id × prime stays far below 2^63.
 PRIMES = (1_000_003, 7_368_787, 402_653_189)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from edgeplm_export.distilling import DistilResult, Limits, NothingFits, Wishes, distil
     from edgeplm_export.pipeline import ExportResult, ParityFailed, export
     from edgeplm_export.quantizing import NothingWritten, QuantizeResult, quantize
     from edgeplm_runtime.engine import Active, Detailed, Engine, TruncationWarning, load
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 _PLACES = {
+    "edgeplm_export.distilling": ("DistilResult", "Limits", "NothingFits", "Wishes", "distil"),
     "edgeplm_export.pipeline": ("ExportResult", "ParityFailed", "export"),
     "edgeplm_export.quantizing": ("NothingWritten", "QuantizeResult", "quantize"),
     "edgeplm_runtime.engine": ("Active", "Detailed", "Engine", "TruncationWarning", "load"),
@@ -68,12 +70,15 @@ __all__ = [
     "CannotWrite",
     "DeadlineExceeded",
     "Detailed",
+    "DistilResult",
     "EdgePLMError",
     "Engine",
     "EngineClosed",
     "ExportResult",
     "GateFailed",
+    "Limits",
     "MissingDependency",
+    "NothingFits",
     "NothingWritten",
     "OutOfMemory",
     "Overloaded",
@@ -81,6 +86,8 @@ __all__ = [
     "ProviderUnavailable",
     "QuantizeResult",
     "TruncationWarning",
+    "Wishes",
+    "distil",
     "export",
     "load",
     "quantize",

@@ -16,6 +16,7 @@ from edgeplm_runtime.errors import EdgePLMError, unknown
 # shows these lines without importing them.
 COMMANDS = {
     "export": "Export a checkpoint as a proved bundle.",
+    "distil": "Make a smaller student of a checkpoint, and choose among several.",
     "quantize": "Add smaller and faster variants to a bundle, each proved and judged on data.",
     "tune": "Find out what runs a bundle fastest on this machine, and remember it.",
     "run": "Answer texts with a bundle.",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeplm_export.architectures import ARCHITECTURES
 from edgeplm_export.hub import cached_name, download
 from edgeplm_runtime.bundle.manifest import FileEntry
 from edgeplm_runtime.bundle.reader import entry_of
@@ -25,7 +26,9 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "mod
 OTHER_FRAMEWORKS = ("tf_model.h5", "flax_model.msgpack", "model.onnx")
 HEADER_LIMIT_BYTES = 100 * 2**20  # what the safetensors library itself accepts
 READ_FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
-MODULE_FILES = ("config.json", "model.safetensors")
+MODULE_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+STATIC_TYPE = "static-embedding"  # the model_type that its config.json in a bundle gets
+STATIC = "StaticEmbedding"  # a sentence-transformers module that is a table of vectors, without a config.json
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 CHUNK = 2**22  # values that are looked at together
 
@@ -69,8 +72,15 @@ class Checkpoint:
         """Whether the folder has a modules.json."""
         return bool(self.modules)
 
+    @property
+    def is_static(self) -> bool:
+        """Whether it is a table of static word vectors, as sentence-transformers saves them."""
+        return bool(self.modules) and self.modules[0].kind.rpartition(".")[2] == STATIC
+
     def weight_files(self) -> list[Path]:
         """The safetensors files that hold the model's weights: the whole one, or the shards in the index's order."""
+        if self.is_static:
+            return [self.path / self.modules[0].folder / "model.safetensors"]
         whole, index = self.path / "model.safetensors", self.path / "model.safetensors.index.json"
         if whole.is_file() or not index.is_file():
             return [whole]  # transformers, too, prefers it to an index
@@ -138,6 +148,8 @@ def _read_config(path: Path, source: str) -> dict[str, Any]:
         raise BadCheckpoint(f"{source} is a bundle already. Give the checkpoint that it was made of.")
     if (path / "config.json").is_file():
         return _json(path / "config.json")
+    if (modules := _read_modules(path)) and modules[0].kind.rpartition(".")[2] == STATIC:
+        return {"model_type": STATIC_TYPE, "architectures": [STATIC]}
     hint = ""
     if (path / "adapter_config.json").is_file():
         hint = " It is a PEFT adapter: merge it into its base model first (merge_and_unload), and save the result."
@@ -201,7 +213,7 @@ def _refuse_code(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that only runs with Python code of its own; a class that transformers has is used."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    if checkpoint.trust_remote_code or checkpoint.model_type in CONFIG_MAPPING_NAMES:
+    if checkpoint.trust_remote_code or checkpoint.model_type in (*CONFIG_MAPPING_NAMES, *ARCHITECTURES, STATIC_TYPE):
         return
     for name in ("config.json", "tokenizer_config.json"):
         file = checkpoint.path / name

@@ -1,7 +1,8 @@
-"""The labels of a classifier, in the order of its logits, checked before anything is exported."""
+"""The labels of a classifier, in the order of its logits, and its temperature, checked before anything is exported."""
 
 from __future__ import annotations
 
+import math
 import warnings
 
 from edgeplm_export.checkpoint import Checkpoint
@@ -37,3 +38,15 @@ def read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
     if back and given != {name: str(i) for i, name in enumerate(ordered)}:
         raise BadCheckpoint(f"{checkpoint.name}: label2id and id2label in config.json contradict each other.")
     return ordered
+
+
+def read_temperature(checkpoint: Checkpoint) -> float | None:
+    """What the logits are divided by before they become probabilities, if distil wrote it. Raises BadCheckpoint."""
+    value = checkpoint.config.get("calibration_temperature")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise BadCheckpoint(
+            f"{checkpoint.name}: calibration_temperature in config.json is {value!r}; expected a number above 0."
+        )
+    return float(value)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from edgeplm_export.architectures import register
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.families import Family
 from edgeplm_runtime.errors import BadCheckpoint, EdgePLMError
@@ -45,7 +46,8 @@ class Forward(torch.nn.Module):
 class TorchModel:
     """A checkpoint in eval mode, with all that the manifest needs to know of it.
 
-    `config` is the encoder's transformers config. `max_length` in tokens. `labels` in the order of the logits.
+    `config` is the encoder's transformers config. `max_length` in tokens. `labels` in the order of the logits,
+    which are divided by `temperature` before they become probabilities.
     """
 
     task: str
@@ -56,6 +58,7 @@ class TorchModel:
     max_length: int
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
+    temperature: float | None = None
     dimension: int | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
@@ -69,6 +72,7 @@ def load_pretrained(
 
     Raises BadCheckpoint: not loadable, an encoder-decoder, weights missing.
     """
+    register()
     common = {"trust_remote_code": checkpoint.trust_remote_code, "local_files_only": True}
     attention = {"attn_implementation": family.attention} if family.attention else {}
     with blamed_on(f"{checkpoint.name} cannot be loaded by transformers"):

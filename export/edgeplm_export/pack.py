@@ -64,7 +64,7 @@ def staging(out: Path, *, keep: Path | None, needed_bytes: int) -> Iterator[Path
     with _writing(out):
         # A link to a folder stays: the folder behind it is replaced.
         out = Path(os.path.realpath(out) if out.is_dir() else os.path.abspath(out))
-        _check_place(out, keep)
+        check_place(out, keep)
         made = _make_parents(out.parent)
         try:
             yield from _staged(out, needed_bytes)
@@ -104,6 +104,8 @@ def copy_checkpoint_files(checkpoint: Checkpoint, folder: Path, graphs: Iterable
     for row in checkpoint.modules:
         (folder / row.folder).mkdir(parents=True, exist_ok=True)
     for file in checkpoint.module_files():
+        if checkpoint.is_static and file in checkpoint.weight_files():
+            continue  # the table is in the graph; a second copy would double the bundle
         shutil.copyfile(file, folder / file.relative_to(checkpoint.path))
     write_json(folder / "config.json", checkpoint.config)
     tell_transformers_js(folder, graphs)
@@ -153,7 +155,8 @@ def _writing(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _check_place(out: Path, keep: Path | None) -> None:
+def check_place(out: Path, keep: Path | None) -> None:
+    """Raises BadInput when a bundle cannot take this place; `keep` is a checkpoint that may not lie in it."""
     if not out.is_dir():
         if out.exists() or out.is_symlink():
             raise BadInput(f"{out} exists and is not a folder. Choose another place for the bundle.")

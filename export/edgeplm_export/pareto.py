@@ -42,8 +42,19 @@ def _beats(one: Point, other: Point) -> bool:
     return all(a <= b * (1 + SAME) for a, b in pairs) and any(a < b * (1 - SAME) for a, b in pairs)
 
 
-def draw(points: Sequence[Point], kept: Sequence[str], *, title: str) -> str:
-    """An SVG: latency across, loss upward (logarithmic), size as the area of a mark; the frontier filled."""
+def draw(
+    points: Sequence[Point],
+    kept: Sequence[str],
+    *,
+    title: str,
+    across: str = "milliseconds of a call (geometric mean over the cells)",
+    upward: str = "distance from fp32's answers (log)",
+    logarithmic: bool = False,
+) -> str:
+    """An SVG: latency across, loss upward (logarithmic), size as the area of a mark; the frontier filled.
+
+    `across` and `upward` name the axes; `logarithmic` makes the latency's one so, for points far apart.
+    """
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -66,8 +77,10 @@ def draw(points: Sequence[Point], kept: Sequence[str], *, title: str) -> str:
         lines.append(f"{number}  {point.name}, {point.size_bytes / 1e6:.1f} MB, {point.milliseconds:.2f} ms{star}")
     axes.text(1.02, 1.0, "\n".join([*lines, "", "* on the frontier"]), transform=axes.transAxes, va="top", fontsize=8)
     axes.set_yscale("log")
-    axes.set_xlabel("milliseconds of a call (geometric mean over the cells)")
-    axes.set_ylabel("distance from fp32's answers (log)")
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_xlabel(across)
+    axes.set_ylabel(upward)
     axes.set_title(title, loc="left", fontsize=11)
     axes.margins(x=0.1, y=0.15)
     axes.grid(True, which="major", alpha=0.25)

@@ -283,6 +283,7 @@ def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], va
         ),
         labels=model.labels,
         problem_type=model.problem_type,
+        temperature=model.temperature,
         dimension=model.dimension,
     )
 

@@ -26,11 +26,13 @@ from edgeplm_export.model import (
     load_pretrained,
     max_length,
 )
+from edgeplm_export.static_sentence import load_static_model
 from edgeplm_runtime.errors import BadCheckpoint
 
 
 # Modules whose forward pass is plain tensor arithmetic on the features of one text.
 KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPooling")
+STATIC = "StaticEmbedding"  # in the first place only
 
 
 class SentenceForward(Forward):
@@ -59,8 +61,9 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
     _check_modules(checkpoint)
     if not checkpoint.modules:
         warnings.warn(f"{checkpoint.name} has no modules.json: its token embeddings are pooled by mean", stacklevel=2)
-    # sentence-transformers does not tell which weights it missed.
-    load_pretrained(checkpoint, family, AutoModel, unused=("pooler",))
+    if not checkpoint.is_static:
+        # sentence-transformers does not tell which weights it missed.
+        load_pretrained(checkpoint, family, AutoModel, unused=("pooler",))
     with blamed_on(f"{checkpoint.name} cannot be loaded by sentence-transformers"):
         model = SentenceTransformer(
             str(checkpoint.path),
@@ -70,6 +73,8 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
             model_kwargs={"attn_implementation": family.attention, "dtype": torch.float32},
         ).eval()
     _check_prompts(checkpoint, model)
+    if checkpoint.is_static:
+        return load_static_model(checkpoint, model)
     transformer: Any = model[0]
     tokenizer = fast_tokenizer(model.tokenizer, checkpoint.name)
     config = transformer.model.config
@@ -92,12 +97,13 @@ def load_sentence_model(checkpoint: Checkpoint, family: Family) -> TorchModel:
 
 
 def _check_modules(checkpoint: Checkpoint) -> None:
-    for row in checkpoint.modules:
+    for place, row in enumerate(checkpoint.modules):
         name = row.kind.rpartition(".")[2]
-        if not row.kind.startswith("sentence_transformers.") or name not in KNOWN_MODULES:
+        known = (*KNOWN_MODULES, STATIC) if place == 0 else KNOWN_MODULES
+        if not row.kind.startswith("sentence_transformers.") or name not in known:
             raise BadCheckpoint(
                 f"{checkpoint.name}: the module {row.kind} of modules.json is not known, and leaving it out would "
-                f"change every embedding. Known: {', '.join(KNOWN_MODULES)}."
+                f"change every embedding. Known: {', '.join(known)}."
             )
         folder = checkpoint.path / row.folder
         if name == "Transformer" and row.folder:

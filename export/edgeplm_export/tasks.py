@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.families import Family, family_of
-from edgeplm_export.labels import read_labels
+from edgeplm_export.labels import read_labels, read_temperature
 from edgeplm_export.model import Forward, TorchModel, check_vocabulary, fast_tokenizer, load_pretrained, max_length
 from edgeplm_export.sentence import load_sentence_model
 from edgeplm_runtime.errors import BadCheckpoint, unknown
@@ -56,7 +56,8 @@ def _load_classifier(checkpoint: Checkpoint, family: Family) -> TorchModel:
         )
     problem_type = getattr(model.config, "problem_type", None)
     plain = _torch_model("text-classification", checkpoint, model, tokenizer, ("logits",))
-    return replace(plain, labels=labels, problem_type=problem_type, dimension=None)
+    temperature = read_temperature(checkpoint)
+    return replace(plain, labels=labels, problem_type=problem_type, temperature=temperature, dimension=None)
 
 
 def _load_encoder(checkpoint: Checkpoint, family: Family) -> TorchModel:

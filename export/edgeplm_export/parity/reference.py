@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers import TextClassificationPipeline
 
 from edgeplm_export.model import TorchModel
+from edgeplm_export.static_sentence import cut_at
 from edgeplm_runtime.errors import GateFailed
 from edgeplm_runtime.probe import IdsCell
 
@@ -60,8 +61,7 @@ class Reference:
         self.model = model
         if model.task == "sentence-similarity":
             # encode() cuts at the length of its own settings, which may be more than asked for or than the model has.
-            inner: Any = model.forward.inner
-            inner.max_seq_length = model.max_length
+            cut_at(model.forward.inner, model.max_length)
 
     def outputs(self, cell: IdsCell) -> dict[str, NDArray[np.float32]]:
         """Every output of the graph for these ids; float32."""
@@ -98,6 +98,8 @@ class Reference:
 
     def _classify(self, features: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
         logits = torch.from_numpy(self._run(features)["logits"])
+        if self.model.temperature is not None:
+            logits = logits / self.model.temperature
         pipeline = TextClassificationPipeline(model=self.model.forward.inner, tokenizer=self.model.tokenizer)
         answer: list[dict[str, Any]] = pipeline.postprocess({"logits": logits}, top_k=None, _legacy=False)
         return answer

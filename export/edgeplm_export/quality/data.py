@@ -33,18 +33,25 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Evaluation data: its rows, what they ask, and the columns they were read from. `path` names it in messages."""
+    """Evaluation data: its rows, what they ask, and the columns they were read from.
+
+    `path` names it in messages. `blank` counts the rows without a text that were left out.
+    """
 
     path: str
     rows: tuple[Example, ...]
     question: Question
     columns: Columns
+    blank: int = 0
 
 
-def read_examples(path: Path, manifest: Manifest, *, columns: Mapping[str, str] | None = None) -> Data:
+def read_examples(
+    path: Path, manifest: Manifest, *, columns: Mapping[str, str] | None = None, skip_blank: bool = False
+) -> Data:
     """All examples of an evaluation file for the bundle of this manifest; without a label column, label is None.
 
-    `columns` maps text, text_pair, label to names of columns. Raises BadInput, naming file, row and column.
+    `columns` maps text, text_pair, label to names of columns. `skip_blank` leaves out rows without a text, whatever
+    their label is: nothing can be learned from them. Raises BadInput, naming file, row and column.
     """
     records = read_records(path)
     first = next(records, None)
@@ -55,9 +62,13 @@ def read_examples(path: Path, manifest: Manifest, *, columns: Mapping[str, str] 
     labels = manifest.labels or ()
     late_labels = set(_label_columns(manifest)) - {found.text, found.text_pair}
     uses_label = question not in (Question.NOTHING, Question.PAIRS)
-    rows = []
+    rows: list[Example] = []
+    blank = 0
     for row, record in _chained(first, records):
         label = None
+        if skip_blank and _is_blank(record.get(found.text)):
+            blank += 1
+            continue
         if found.label is None and (late := late_labels & set(record)):
             raise BadInput(f"{path}, row {row} has {shown(min(late))}, which the first row lacks; label all or none.")
         if uses_label:
@@ -68,7 +79,7 @@ def read_examples(path: Path, manifest: Manifest, *, columns: Mapping[str, str] 
                 raise BadInput(f"{path}, row {row}, column {shown(str(found.label))}: {words}.") from None
         text, pair = _texts(path, row, record, found)
         rows.append(Example(text=text, text_pair=pair, label=label, row=row))
-    return Data(path=str(path), rows=tuple(rows), question=question, columns=found)
+    return Data(path=str(path), rows=tuple(rows), question=question, columns=found, blank=blank)
 
 
 def stream_texts(
@@ -102,6 +113,10 @@ def engine_inputs(text: str, text_pair: str | None, manifest: Manifest) -> list[
     if manifest.text.pairs == "refused":
         return [{"text": text}, {"text": text_pair}]
     return [{"text": text, "text_pair": text_pair}]
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _label_columns(manifest: Manifest) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Texts count as the same when they differ only in the case of letters and in whit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeplm_export.quality.data import Data, Example, stream_examples
@@ -22,21 +22,11 @@ def check(calibration: Path, evaluation: Data, manifest: Manifest, *, columns: M
 
     The calibration file is streamed; of the evaluation data a hash of each row is kept.
     """
-    pairs: dict[str, int] = {}
-    texts: dict[str, int] = {}
-    for example in evaluation.rows:
-        if example.text_pair is not None:
-            pairs.setdefault(_digest(example.text, example.text_pair), example.row)
-        for text in _parts(example):
-            texts.setdefault(_digest(text), example.row)
+    pairs, texts = _asked(evaluation)
     count = 0
     named: list[str] = []
     for example in stream_examples(calibration, manifest, columns=columns):
-        if example.text_pair is not None and pairs:
-            # As a whole: the same context, or a common sentence, may stand in other pairs.
-            hit = pairs.get(_digest(example.text, example.text_pair))
-        else:
-            hit = next((texts[key] for key in map(_digest, _parts(example)) if key in texts), None)
+        hit = _hit(example, pairs, texts)
         if hit is not None:
             count += 1
             if len(named) < NAMED:
@@ -47,6 +37,32 @@ def check(calibration: Path, evaluation: Data, manifest: Manifest, *, columns: M
             f"{' …' if count > NAMED else ''}. The evaluation would judge on texts that the calibration has seen; "
             "remove them from one of the files."
         )
+
+
+def rows_seen(examples: Sequence[Example], evaluation: Data) -> frozenset[int]:
+    """The positions of the examples that the evaluation asks too."""
+    pairs, texts = _asked(evaluation)
+    return frozenset(i for i, example in enumerate(examples) if _hit(example, pairs, texts) is not None)
+
+
+def _asked(evaluation: Data) -> tuple[dict[str, int], dict[str, int]]:
+    """The rows of the evaluation by the hash of the pair, and by that of each text."""
+    pairs: dict[str, int] = {}
+    texts: dict[str, int] = {}
+    for example in evaluation.rows:
+        if example.text_pair is not None:
+            pairs.setdefault(_digest(example.text, example.text_pair), example.row)
+        for text in _parts(example):
+            texts.setdefault(_digest(text), example.row)
+    return pairs, texts
+
+
+def _hit(example: Example, pairs: Mapping[str, int], texts: Mapping[str, int]) -> int | None:
+    """The row of the evaluation that this example is, if any."""
+    if example.text_pair is not None and pairs:
+        # As a whole: the same context, or a common sentence, may stand in other pairs.
+        return pairs.get(_digest(example.text, example.text_pair))
+    return next((texts[key] for key in map(_digest, _parts(example)) if key in texts), None)
 
 
 def _parts(example: Example) -> list[str]:

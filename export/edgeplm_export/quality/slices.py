@@ -5,7 +5,7 @@ Not judged, because the worst of many small slices is bad by chance alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -36,8 +36,25 @@ def worst_slice(
 
     gold, before, after: (n, …) as the metrics take them; lengths (n,) in tokens.
     """
-    found = [*_by_label(gold, before, after, labels), *_by_length(metric, gold, before, after, lengths)]
+    found = all_slices(metric, gold, before, after, lengths=lengths, labels=labels)
     return max(found, key=lambda part: part.drop, default=None)
+
+
+def all_slices(
+    metric: Metric,
+    gold: Array,
+    before: Array,
+    after: Array,
+    *,
+    lengths: NDArray[np.int64],
+    labels: Sequence[str],
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> list[Slice]:
+    """Every slice of 10 rows or more: by label, by length, and by the values of the given columns (n,)."""
+    found = [*_by_label(gold, before, after, labels), *_by_length(metric, gold, before, after, lengths)]
+    for column, values in (columns or {}).items():
+        found += _by_value(metric, gold, before, after, column, values)
+    return found
 
 
 def _by_label(gold: Array, before: Array, after: Array, labels: Sequence[str]) -> Iterator[Slice]:
@@ -66,6 +83,19 @@ def _by_length(metric: Metric, gold: Array, before: Array, after: Array, lengths
         if np.isfinite(values).all():
             full = f"{name} texts, {low} to {high} tokens"
             yield _slice(full, metric.name, int(rows.sum()), *values, error=metric.error, scale=scale)
+
+
+def _by_value(
+    metric: Metric, gold: Array, before: Array, after: Array, column: str, values: Sequence[str]
+) -> Iterator[Slice]:
+    scale = float(np.var(gold.astype(np.float64))) if metric.error else 1.0
+    for value in dict.fromkeys(values):
+        rows = np.asarray([other == value for other in values])
+        if rows.sum() < MIN_SLICE:
+            continue
+        shares = [metric.value(gold[rows], answer[rows]) for answer in (before, after)]
+        if np.isfinite(shares).all():
+            yield _slice(f"{column}={value}", metric.name, int(rows.sum()), *shares, error=metric.error, scale=scale)
 
 
 def _slice(name: str, metric: str, n: int, before: float, after: float, *, error: bool, scale: float) -> Slice:

@@ -32,8 +32,13 @@ def make_bits(
     Products whose count of rows is no `multiple` stay in float32, and the result says so.
     """
     onnxruntime_module()  # sets the telemetry switch before the quantizer imports ONNX Runtime
+    # The module below calls logging.basicConfig(level=INFO), and every library would talk on stderr from then on.
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+    root.setLevel(level)
+    root.handlers[:] = handlers
     for name in ("onnxruntime.quantization", "neural_compressor"):
         logging.getLogger(name).setLevel(logging.ERROR)
     model = open_graph(source)

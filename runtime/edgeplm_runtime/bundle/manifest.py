@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from edgeplm_runtime.errors import BadBundle, shown
 
 
 MANIFEST_NAME = "edgeplm.json"
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 ADVICE = "Copy the bundle again, or export it again."
 UNSEALED = "0" * 64
 SEAL = re.compile(rb'"manifest_sha256":\s*"([0-9a-f]{64})"')
@@ -148,7 +149,7 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole manifest."""
+    """The whole manifest. `temperature` divides a classifier's logits before they become probabilities."""
 
     format_version: str
     task: str
@@ -161,6 +162,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     manifest_sha256: str
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
+    temperature: float | None = None
     dimension: int | None = None
     canary: str | None = None
 
@@ -225,6 +227,8 @@ def _contradiction(manifest: Manifest) -> str | None:
         return f"text.max_length is {text.max_length}; expected 1 or more"
     if not 0 <= text.pad_token_id < text.vocabulary:
         return f"text.pad_token_id is {text.pad_token_id}; expected an id below text.vocabulary, {text.vocabulary}"
+    if manifest.temperature is not None and not 0 < manifest.temperature < math.inf:
+        return f"temperature is {manifest.temperature}; expected a number above 0"
     if text.default_prompt is not None and text.default_prompt not in text.prompts:
         return f"text.default_prompt is {shown(text.default_prompt)}, which text.prompts does not hold"
     return None

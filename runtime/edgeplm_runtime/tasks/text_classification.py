@@ -48,7 +48,10 @@ def _answer(logits: NDArray[np.float32], manifest: Manifest, options: Options) -
             f"the graph gives logits of the shape {logits.shape} for each text, the manifest names {len(labels)} "
             "labels. Export the bundle again."
         )
-    scores = FUNCTIONS[_function(manifest, options.get("function_to_apply"))](logits)
+    function = _function(manifest, options.get("function_to_apply"))
+    if manifest.temperature is not None and function != "none":
+        logits = logits / np.float32(manifest.temperature)
+    scores = FUNCTIONS[function](logits)
     if "top_k" not in options:
         best = int(scores.argmax())
         return {"label": labels[best], "score": float(scores[best])}

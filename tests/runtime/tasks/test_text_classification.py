@@ -77,3 +77,17 @@ def test_a_top_k_that_is_no_count_is_refused(top_k: object) -> None:
 def test_every_task_is_listed_by_its_own_name() -> None:
     assert all(row.name == name for name, row in TASKS.items())
     assert TASKS["text-classification"] is TASK
+
+
+@pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification"])
+def test_a_temperature_divides_the_logits_of_probabilities_and_of_nothing_else(
+    manifest: Manifest, problem: str
+) -> None:
+    made = msgspec.structs.replace(manifest, problem_type=problem, temperature=2.5)
+    plain = msgspec.structs.replace(manifest, problem_type=problem)
+    logits = np.array([1.5, -3.0], dtype=np.float32)
+    cooled = TASK.answer(logits / np.float32(2.5), plain, {"top_k": None})
+    assert TASK.answer(logits, made, {"top_k": None}) == cooled
+    assert cooled != TASK.answer(logits, plain, {"top_k": None})
+    raw = {"top_k": None, "function_to_apply": "none"}
+    assert TASK.answer(logits, made, raw) == TASK.answer(logits, plain, raw)

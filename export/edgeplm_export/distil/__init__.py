@@ -1,0 +1,1 @@
+"""A smaller checkpoint that answers like a teacher: students, losses, and what they learn from."""

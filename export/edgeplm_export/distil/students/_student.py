@@ -1,0 +1,44 @@
+"""The contract of a student row: how it is described, built, trained and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeplm_export.distil.lesson import Lesson
+from edgeplm_export.training.run import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A student that can be trained: `module` gives a loss for a batch, `save(folder, temperature)` writes it.
+
+    `logits(batch)` gives the student's own answers in eval mode, for calibration; None for embeddings.
+    """
+
+    module: torch.nn.Module
+    save: Callable[[Path, float | None], None]
+    logits: Callable[[dict[str, torch.Tensor]], torch.Tensor] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """A kind of student.
+
+    `example` is how it is written, `shape(words, lesson)` reads what stands behind the colon (None where nothing does)
+    and raises BadInput; `build(lesson, shape)` makes it for the teacher's task, one of `tasks`. `losses` are those
+    that it can learn from beside the teacher's answers. `scheme` is the one of quantize that makes its small variant.
+    """
+
+    name: str
+    example: str
+    tasks: frozenset[str]
+    shape: Callable[[str | None, Lesson], Any]
+    build: Callable[[Lesson, Any], Built]
+    settings: Settings
+    scheme: str
+    losses: frozenset[str] = frozenset()

@@ -173,7 +173,7 @@ def measure(
     for turn in range(TURNS):
         progress(f"measuring speed from raw text: turn {turn + 1} of {TURNS}")
         for name, (bundle, variant) in bundles.items():
-            with load(bundle, variant, check_hashes=False) as engine, warnings.catch_warnings():
+            with load(bundle, variant, check_hashes=False, profile="off") as engine, warnings.catch_warnings():
                 warnings.simplefilter("ignore", TruncationWarning)
                 for row in some[:UNCOUNTED]:
                     engine(row)

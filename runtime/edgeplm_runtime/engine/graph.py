@@ -38,6 +38,8 @@ class OpenGraph:
         """Choose, check and open; load() documents what is raised. `trusted`: files that the caller checks."""
         self._bundle, self._task, self._settings, self._threads = bundle, task, settings, threads
         self._lock = threading.Lock()
+        self._session: GraphSession | None = None
+        self._narrow: GraphSession | None = None
         self._open(trusted)
 
     @property
@@ -92,10 +94,9 @@ class OpenGraph:
         self._session = self._narrow = None
 
     def _open(self, trusted: Collection[str] = ()) -> None:
-        self._session: GraphSession | None
         session, self._active = open_best(self._bundle, self._task, self._settings, self._threads, trusted=trusted)
         self._lanes = Lanes(self._active.lanes)
-        self._narrow_lock = threading.Lock()  # new in a forked child, whose parent may have held it
-        self._narrow: GraphSession | None = None
+        self._narrow_lock: threading.Lock = threading.Lock()  # new in a forked child, whose parent may have held it
+        self._narrow = None
         self._session = session
         self._pid = os.getpid()  # last: from now on other threads of this process use the session

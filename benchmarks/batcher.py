@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import wait
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,9 @@ def loaded(batcher: Batcher, texts: list[str], rate: float, seconds: float) -> l
     samples: list[float] = []
     start = time.perf_counter() + 0.1
 
+    def answered(due: float, _: Any) -> None:
+        samples.append((time.perf_counter() - due) * 1e3)
+
     def caller(number: int) -> None:
         chance, due, futures = random.Random(number), start, []
         while True:
@@ -110,7 +114,7 @@ def loaded(batcher: Batcher, texts: list[str], rate: float, seconds: float) -> l
                 break
             time.sleep(max(0.0, due - time.perf_counter()))
             future = batcher.submit(chance.choice(texts))
-            future.add_done_callback(lambda _, due=due: samples.append((time.perf_counter() - due) * 1e3))
+            future.add_done_callback(partial(answered, due))
             futures.append(future)
         wait(futures)
 

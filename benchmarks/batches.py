@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,10 @@ def main() -> None:
             for budget in BUDGETS
         }
         for kind, texts in kinds.items():
-            calls = {key: lambda e=engine: e(texts) for key, engine in engines.items()}  # noqa: B023  # called at once
+            calls = {f"{lanes} {budget}": partial(engine, texts) for (lanes, budget), engine in engines.items()}
             samples = in_turns(calls, turns=turns, warm_up=1)
             for lanes in sorted({lanes for lanes, _ in engines}):
-                row = {str(budget): samples[lanes, budget] for budget in BUDGETS}
+                row = {str(budget): samples[f"{lanes} {budget}"] for budget in BUDGETS}
                 document["lists"][f"{variant}, {kind}, {lanes} lanes"] = row
                 made.add_row(f"{variant}, {kind}", str(lanes), *(f"{statistics.median(v):.0f}" for v in row.values()))
         document["call_ms"][variant] = call_costs(engines[1, BUDGETS[0]])
@@ -62,7 +63,7 @@ def main() -> None:
 def call_costs(engine: Engine) -> dict[str, list[float]]:
     """Milliseconds of calls of one row by its length."""
     rows = {length: np.full((1, length), 2000) for length in (8, 16, 32, 64)}
-    return in_turns({str(n): lambda ids=ids: engine.forward(ids) for n, ids in rows.items()}, turns=15)
+    return in_turns({str(length): partial(engine.forward, ids) for length, ids in rows.items()}, turns=15)
 
 
 def fixed_cost(samples: dict[str, list[float]]) -> tuple[float, float]:

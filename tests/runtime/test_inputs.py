@@ -260,3 +260,22 @@ def test_a_row_of_padding_alone_is_not_a_number_nowhere(engine: Engine, embedder
             assert np.isfinite(found[name]).all()
             alone = loaded.forward(IDS[:1], MASK[:1], outputs=outputs)[name]
             np.testing.assert_allclose(found[name][:1], alone, atol=1e-5)
+
+
+def test_a_long_list_is_tokenized_by_windows_and_refused_before_anything_runs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    encode = engine.tokenizer.encode
+
+    def noted(items: Any, **options: Any) -> Any:
+        sizes.append(len(items))
+        return encode(items, **options)
+
+    monkeypatch.setattr(engine.tokenizer, "encode", noted)
+    texts: list[Any] = ["film"] * (2 * STREAM_WINDOW + 3)
+    assert len(engine(texts)) == len(texts)
+    assert sizes == [STREAM_WINDOW, STREAM_WINDOW, 3]
+    with pytest.raises(BadInputType, match=f"input {len(texts)} is NoneType"):
+        engine([*texts, None])
+    assert len(sizes) == 3

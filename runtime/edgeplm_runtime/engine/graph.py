@@ -105,7 +105,7 @@ class OpenGraph:
             self._bundle, self._task, self._plan, self._asked, trusted=trusted
         )
         self._lanes = Lanes(self._active.lanes)
-        self._narrow_lock = threading.Lock()  # new in a forked child, whose parent may have held it
+        self._narrow_lock: threading.Lock = threading.Lock()  # new in a forked child, whose parent may have held it
         self._narrow = None
         self._session = session
         self._pid = os.getpid()  # last: from now on other threads of this process use the session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_a_source_that_fails_gives_the_answers_before_it(engine: Engine) -> None
         yield from ["film"] * 1500
         raise OSError("the disk went away")
 
-    found = []
+    found: list[Any] = []
     with pytest.raises(OSError, match="the disk went away"):
         found.extend(engine.stream(source()))
     assert len(found) == 1024  # whole windows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from edgeplm_runtime.benchmark.closeness import EXACT
 from edgeplm_runtime.benchmark.records import Candidate, Cell, Report
 
 
@@ -73,9 +74,21 @@ def _beside_peers(report: Report) -> list[str]:
         peers = [p for p in report.candidates if not p.ours and p.cells and p.reads == ours.reads]
         ratios = [(p.name, ratio) for p in peers if (ratio := speedup(ours, p)) is not None]
         if ratios:
-            listed = ", ".join(f"{number(ratio)} × {name}" for name, ratio in sorted(ratios, key=lambda row: row[1]))
-            found.append(f"Speed of {ours.name}, geometric mean over the cells: {listed}.")
+            first, *others = [
+                (f"{number(ratio)} times", name) for name, ratio in sorted(ratios, key=lambda row: row[1])
+            ]
+            listed = "".join(f", {times} that of {name}" for times, name in others)
+            found.append(
+                f"{ours.name}{_fidelity(ours)} runs at {first[0]} the speed of {first[1]}{listed} (geometric mean over "
+                "the cells)."
+            )
     return found
+
+
+def _fidelity(one: Candidate) -> str:
+    """What a reader must know before it is compared with float32."""
+    near = one.closeness
+    return f", smallest cosine to fp32 {near.min_cosine:.4f}," if near and near.min_cosine < EXACT else ""
 
 
 def _under_load(report: Report) -> str:

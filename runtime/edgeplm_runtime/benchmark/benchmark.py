@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from edgeplm_runtime.benchmark.cells import cell_inputs, check_grid
+from edgeplm_runtime.benchmark.closeness import EXACT
 from edgeplm_runtime.benchmark.cold_start import start_once, summed_up
 from edgeplm_runtime.benchmark.energy import meter
 from edgeplm_runtime.benchmark.noise import Watch
 from edgeplm_runtime.benchmark.records import FORMAT, FORMAT_VERSION, LoadCurve, Machine, Noise, Peaks, Report, Work
-from edgeplm_runtime.benchmark.run import EXACT, Entry, hidden_output, measure, own_entry
+from edgeplm_runtime.benchmark.run import Entry, hidden_output, measure, own_entry
 from edgeplm_runtime.benchmark.turns import check_repeats
 from edgeplm_runtime.bundle.manifest import Manifest
 from edgeplm_runtime.engine import load

@@ -13,6 +13,7 @@ from edgeplm_runtime.numerics import cosine
 
 
 Vectors = NDArray[np.floating]
+EXACT = 0.999  # the smallest cosine that float32 work may have; what is below is said
 
 
 def pooled(output: Vectors, mask: NDArray[np.int64]) -> Vectors:

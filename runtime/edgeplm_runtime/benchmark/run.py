@@ -30,7 +30,6 @@ from edgeplm_runtime.tasks import TASKS
 
 
 PAUSE_SECONDS = 0.05  # before each burst, where candidates alternate: the threads of the one before go to sleep
-EXACT = 0.999  # smallest cosine of float32 peers; what is below is said in the notes
 ROWS_COMPARED = 16  # of each cell
 
 

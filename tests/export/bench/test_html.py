@@ -144,7 +144,16 @@ def test_the_speed_beside_peers_is_said(report: MakeReport) -> None:
 
     peer = a_candidate("torch", [a_cell(20), a_cell(80, batch=8)], ours=False, cosine=1.0)
     text = render(report(candidates=(*report().candidates, peer)))
-    assert "Speed of EdgePLM fp32, geometric mean over the cells: 2.00 × torch." in text
+    assert "EdgePLM fp32 runs at 2.00 times the speed of torch (geometric mean over the cells)." in text
+
+
+def test_a_variant_that_is_less_faithful_is_not_praised_without_its_cosine(report: MakeReport) -> None:
+    from tests.export.bench.conftest import a_candidate, a_cell
+
+    ours = a_candidate("EdgePLM int8", [a_cell(5)], cosine=0.99)
+    peer = a_candidate("torch", [a_cell(20)], ours=False, cosine=1.0)
+    text = render(report(candidates=(ours, peer)))
+    assert "EdgePLM int8, smallest cosine to fp32 0.9900, runs at 4.00 times the speed of torch" in text
 
 
 def test_a_place_that_cannot_be_written_is_found_before_anything_runs(tmp_path: Path) -> None:

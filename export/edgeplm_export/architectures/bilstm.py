@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-class BilstmConfig(PretrainedConfig):  # type: ignore[misc]
+class BilstmConfig(PretrainedConfig):
     """`embedding_size`: the width of the word vectors, `hidden_size`: the units of each direction."""
 
     model_type = "edgeplm-bilstm"
@@ -29,7 +29,7 @@ class BilstmConfig(PretrainedConfig):  # type: ignore[misc]
         super().__init__(**rest)
 
 
-class BilstmForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
+class BilstmForSequenceClassification(PreTrainedModel):
     """Token ids (batch, tokens) int64, padded on the right → logits (batch, labels) float32."""
 
     config_class = BilstmConfig

@@ -21,7 +21,7 @@ WORDS_LEFT_OUT = 0.3  # of each text while it learns
 PRIMES = (1_000_003, 7_368_787, 402_653_189)
 
 
-class NgramConfig(PretrainedConfig):  # type: ignore[misc]
+class NgramConfig(PretrainedConfig):
     """`buckets`: rows for hashed pairs and triples; `order`: pieces of the longest n-gram, 1 to 3."""
 
     model_type = "edgeplm-ngram"
@@ -36,7 +36,7 @@ class NgramConfig(PretrainedConfig):  # type: ignore[misc]
         super().__init__(**rest)
 
 
-class NgramForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
+class NgramForSequenceClassification(PreTrainedModel):
     """Token ids (batch, tokens) int64 → logits (batch, labels) float32."""
 
     config_class = NgramConfig

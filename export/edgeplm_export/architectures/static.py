@@ -16,7 +16,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 WORDS_LEFT_OUT = 0.3  # of each text while it learns: what is known of a word must not hang on its neighbours
 
 
-class StaticConfig(PretrainedConfig):  # type: ignore[misc]
+class StaticConfig(PretrainedConfig):
     """`hidden_size`: the width of the table; `head_size`: units of the head's hidden layer, 0 for a linear one."""
 
     model_type = "edgeplm-static"
@@ -28,7 +28,7 @@ class StaticConfig(PretrainedConfig):  # type: ignore[misc]
         super().__init__(**rest)
 
 
-class StaticForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
+class StaticForSequenceClassification(PreTrainedModel):
     """Token ids (batch, tokens) int64 → logits (batch, labels) float32."""
 
     config_class = StaticConfig

@@ -145,7 +145,7 @@ def answers(
 ) -> Floats:
     """The answers of a bundle to texts, logits (n, labels) or vectors (n, dim), computed once for these texts.
 
-    In batches of similar length, on the device engine: twice as fast as PyTorch here (docs/distil.md).
+    On the device engine, which sorts them into batches of similar length.
     """
     manifest = open_bundle(bundle).manifest
     key = [manifest.manifest_sha256, variant, [[example.text, example.text_pair] for example in examples]]

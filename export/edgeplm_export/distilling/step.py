@@ -163,9 +163,7 @@ def _train_all(
         done, checkpoint = learn(course, written, wishes, progress)
         learned.append(done)
         wanted = [student_named(written)[0].scheme] if schemes is None else schemes
-        bundle, problems = bundled(
-            course, checkpoint, wanted, lambda message, who=written: progress(f"{who}: {message}")
-        )
+        bundle, problems = bundled(course, checkpoint, wanted, _named(progress, written))
         notes += [f"{written}: {problem}" for problem in problems]
         for variant in open_bundle(bundle).manifest.variants:
             variants[written if variant.name == "fp32" else f"{written} {variant.name}"] = (
@@ -174,6 +172,10 @@ def _train_all(
                 variant.name,
             )
     return learned, variants
+
+
+def _named(progress: Callable[[str], None], student: str) -> Callable[[str], None]:
+    return lambda message: progress(f"{student}: {message}")
 
 
 def _measure_all(

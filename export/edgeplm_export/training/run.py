@@ -188,14 +188,14 @@ def transformers_printer() -> Any:
     return PrinterCallback
 
 
-class _Trainer(Trainer):  # type: ignore[misc]
+class _Trainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
         rows = (self.train_dataset if train_dataset is None else train_dataset).rows
         size = self.args.train_batch_size * max(1, self.args.world_size)
         return ByLength([len(row["input_ids"]) for row in rows], size, self.args.seed)
 
 
-class _Told(TrainerCallback):  # type: ignore[misc]
+class _Told(TrainerCallback):
     def __init__(self, progress: Callable[[str], None]) -> None:
         self.progress = progress
 

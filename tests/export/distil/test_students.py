@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from edgeplm_export.distil.students.transformer import initial, narrow, spaced
 from edgeplm_export.toys import make_toy
 
 
-MODELS = {
+MODELS: dict[str, Callable[[], Any]] = {
     "static": lambda: StaticForSequenceClassification(StaticConfig(vocab_size=50, hidden_size=8)),
     "ngram": lambda: NgramForSequenceClassification(NgramConfig(vocab_size=50, hidden_size=8, buckets=64, order=3)),
     "bilstm": lambda: BilstmForSequenceClassification(BilstmConfig(vocab_size=50, embedding_size=8, hidden_size=8)),

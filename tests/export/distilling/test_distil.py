@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_the_same_run_again_trains_nothing(
 
 
 def test_limits_choose_and_say_why(teacher: Path, data: Path, work: Path, tmp_path: Path) -> None:
-    given = {
+    given: dict[str, Any] = {
         "students": ["static:16", "transformer:1x32"],
         "train": data / "train.tsv",
         "evaluation": data / "eval.tsv",

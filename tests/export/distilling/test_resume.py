@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_ctrl_c_says_what_is_left(teacher: Path, data: Path, tmp_path: Path) -> 
 
 
 def test_a_torn_checkpoint_is_passed_over(teacher: Path, data: Path, work: Path, tmp_path: Path) -> None:
-    given = {"students": ["static:12"], "train": data / "train.tsv", "schemes": (), "work": work}
+    given: dict[str, Any] = {"students": ["static:12"], "train": data / "train.tsv", "schemes": (), "work": work}
     first = distil(str(teacher), tmp_path / "out", wishes=Wishes(epochs=3), **given)
     (run,) = [path for path in (work / "runs").glob("*static-12-*") if (path / "done.json").is_file()]
     (run / "done.json").unlink()

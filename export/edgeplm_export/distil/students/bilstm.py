@@ -51,7 +51,7 @@ def _build(lesson: Lesson, units: int) -> Built:
     module = Pupil(student, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
 
     def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return student(**batch).logits  # type: ignore[no-any-return]
+        return student(**batch).logits
 
     def save(folder: Path, temperature: float | None) -> None:
         save_classifier(student, lesson, folder, temperature)

@@ -62,12 +62,12 @@ class Learning(nn.Module):
         pooled = self.model.pool(self.rows(input_ids), input_ids, attention_mask)
         return SequenceClassifierOutput(logits=self.model.classifier(self.model.dropout(pooled)))
 
-    @torch.no_grad()
     def folded(self) -> NgramForSequenceClassification:
         """The classifier alone, with the same answers."""
         whole = NgramForSequenceClassification(self.model.config)
         whole.load_state_dict(self.model.state_dict())
-        whole.pieces.weight.copy_(self.rows(torch.arange(self.model.config.vocab_size)))
+        with torch.no_grad():
+            whole.pieces.weight.copy_(self.rows(torch.arange(self.model.config.vocab_size)))
         return whole
 
 
@@ -99,7 +99,7 @@ def _build(lesson: Lesson, width: int) -> Built:
     module = Pupil(learning, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
 
     def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return learning(**batch).logits  # type: ignore[no-any-return]
+        return learning(**batch).logits
 
     def save(folder: Path, temperature: float | None) -> None:
         save_classifier(learning.folded(), lesson, folder, temperature)

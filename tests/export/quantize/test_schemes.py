@@ -20,6 +20,8 @@ from edgeplm_runtime.errors import BadInput, GateFailed
 
 Batches = Callable[[], Iterator[Feeds]]
 OUTPUT = "sentence_embedding"
+# The others leave fp32's weights as they are: tests/export/quantize/test_standard.py, tests/export/test_other_providers.py.
+CHANGED = [name for name, scheme in SCHEMES.items() if not scheme.shares_weights]
 FLOORS = {"fp16": 0.9999, "int8": 0.99, "int4": 0.9}
 
 
@@ -39,7 +41,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", CHANGED)
 def test_a_scheme_is_near_float32(name: str, graph: Path, batches: Batches, tmp_path: Path) -> None:
     scheme = SCHEMES[name]
     made = scheme.apply(graph, tmp_path / "made.onnx", Wish(batches=batches, settings=scheme.defaults))
@@ -54,7 +56,7 @@ def test_a_scheme_is_near_float32(name: str, graph: Path, batches: Batches, tmp_
         assert all("no multiple of 64" in words for words in high) if name == "int4-kquant" else not high
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", CHANGED)
 def test_sites_that_are_to_stay_do(name: str, graph: Path, batches: Batches, tmp_path: Path) -> None:
     scheme = SCHEMES[name]
     every = frozenset(site_names(graph))

@@ -20,7 +20,7 @@ from edgeplm_runtime.errors import BadInput, GateFailed
 
 Batches = Callable[[], Iterator[Feeds]]
 OUTPUT = "sentence_embedding"
-# The others leave fp32's weights as they are: tests/export/quantize/test_standard.py, tests/export/test_other_providers.py.
+# The others leave fp32's weights as they are: test_standard.py.
 CHANGED = [name for name, scheme in SCHEMES.items() if not scheme.shares_weights]
 FLOORS = {"fp16": 0.9999, "int8": 0.99, "int4": 0.9}
 

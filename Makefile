@@ -43,8 +43,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "venv: torch (the largest download)"
 	@# By itself and with its exact version: a bare `torch` may bring several GB of CUDA libraries.
 	@$(PIP) -c constraints.txt torch==2.13.0
-	@echo "venv: EdgePLM with the extras cpu and export, and the tools"
-	@$(PIP) -c constraints.txt -e '.[cpu,export]' --group dev
+	@echo "venv: EdgePLM with the extras cpu, openvino and export, and the tools"
+	@$(PIP) -c constraints.txt -e '.[cpu,openvino,export]' --group dev
 	@touch $@
 	@echo "venv: done; $(BIN)/edgeplm is ready"
 

@@ -43,8 +43,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "venv: torch (the largest download)"
 	@# By itself and with its exact version: a bare `torch` may bring several GB of CUDA libraries.
 	@$(PIP) -c constraints.txt torch==2.13.0
-	@echo "venv: EdgePLM with the extras cpu, train (export in it) and bench, and the tools"
-	@$(PIP) -c constraints.txt -e '.[cpu,train,bench]' --group dev
+	@echo "venv: EdgePLM with the extras cpu, openvino, train (export in it) and bench, and the tools"
+	@$(PIP) -c constraints.txt -e '.[cpu,openvino,train,bench]' --group dev
 	@touch $@
 	@echo "venv: done; $(BIN)/edgeplm is ready"
 

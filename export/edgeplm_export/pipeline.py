@@ -116,7 +116,7 @@ def export(
         notes = list(missed(optimizations))
         reports: list[VariantReport] = []
         dropped: list[VariantReport] = []
-        variants = []
+        variants: list[Variant] = []
         for scheme in schemes:
             progress(f"writing {scheme.precision} ({scheme.name})")
             try:

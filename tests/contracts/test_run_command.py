@@ -196,7 +196,7 @@ def test_a_line_that_is_not_utf8_is_named(command: Command, classifier_bundle: P
         (["a", "--function-to-apply", "softmx"], 2, "'softmax'"),
         (["a", "--prompt-name", "query"], 2, "prompt_name"),
         (["a", "--provider", "CUDA"], 3, "edgeplm[gpu]"),
-        (["a", "--provider", "OpenVINO"], 3, "OpenVINO"),
+        (["a", "--provider", "DirectML"], 3, "DirectML"),
     ],
 )
 def test_a_wrong_wish_says_what_would_be_right(

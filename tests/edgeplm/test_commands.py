@@ -32,10 +32,12 @@ def test_inspect_as_json_gives_the_manifest_and_why_not_the_others(classifier_bu
     assert {c["reason"] for c in document["candidates"]} == {None}
 
 
-def test_inspect_says_why_no_variant_would_run_on_a_gpu(classifier_bundle: Path) -> None:
-    done = edgeplm("inspect", classifier_bundle, "--provider", "cuda")
-    assert done.returncode == 2
-    assert "made for CPU, not for CUDA" in done.stderr
+def test_inspect_says_what_would_run_on_a_gpu_and_why_not_the_rest(classifier_bundle: Path) -> None:
+    done = edgeplm("inspect", classifier_bundle, "--provider", "cuda", "--json")
+    assert done.returncode == 0
+    fp32, int8 = json.loads(done.stdout)["candidates"]
+    assert (fp32["variant"], fp32["reason"], fp32["canary_because"]) == ("fp32", None, ["not proved on CUDA"])
+    assert int8["reason"].startswith("proved on CPU, not on CUDA")
 
 
 def test_verify_of_a_whole_bundle_says_so(classifier_bundle: Path) -> None:

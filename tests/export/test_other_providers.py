@@ -79,6 +79,11 @@ def test_bf16_is_written_where_it_was_proved_and_refused_elsewhere(here: bool, c
         load(bundle, "bf16", "CPU")
 
 
+def test_bf16_has_no_sites_to_keep_high(classifier_bundle: Path) -> None:
+    with pytest.raises(BadInput, match="leaves every weight as it is"):
+        quantize(classifier_bundle, scheme="bf16", high=["x"])
+
+
 def test_bf16_is_refused_on_a_cpu_without_it(for_openvino: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPLM_ISA", "avx2,fma")
     with pytest.raises(ProviderUnavailable, match="amx_bf16 or avx512_bf16"):
@@ -161,7 +166,7 @@ def test_a_cache_wants_hashes(classifier_bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("streams=0", "whole number from 1"), ("strems=1", "Did you mean 'streams'"), ("x", "NAME=VALUE")],
+    [("streams=0", "whole number from 1"), ("strams=1", "Did you mean 'streams'"), ("x", "NAME=VALUE")],
 )
 def test_a_wrong_option_is_told_before_the_provider_is_asked(classifier_bundle: Path, option: str, words: str) -> None:
     command = [sys.executable, "-m", "edgeplm", "run", str(classifier_bundle), "a", "--provider", "OpenVINO"]

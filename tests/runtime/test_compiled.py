@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edgeplm_runtime.errors import CannotWrite
 FACTS = {"files": ["ab"], "provider": "OpenVINO", "versions": ["onnxruntime 1.31.1"], "options": {"b": "1", "a": "2"}}
 
 
-def compile_in(home: Path, facts: dict[str, object] = FACTS) -> bool:
+def compile_in(home: Path, facts: Mapping[str, object] = FACTS) -> bool:
     """Compile in the cache as a provider would; whether it had to."""
     with kept(home, facts) as folder:
         if (folder / "blob").exists():

@@ -54,7 +54,7 @@ def _numbers(graph: ir.Graph, *values: int) -> ir.Value:
 
 
 def _float(graph: ir.Graph, value: float) -> ir.Value:
-    return constant(graph, f"edgeplm/float32/{value!r}", np.float32(value))
+    return constant(graph, f"edgeplm/float32/{value!r}", np.array(value, dtype=np.float32))
 
 
 def _attention(graph: ir.Graph, node: ir.Node) -> None:
@@ -75,7 +75,7 @@ def _attention(graph: ir.Graph, node: ir.Node) -> None:
     parts = insert(
         node, "Split", [whole, _numbers(graph, *sizes)], name=f"{name}/split", attributes={"axis": -1}, outputs=3
     )
-    turned = []
+    turned: list[ir.Value] = []
     for part, size, order, which in zip(parts, sizes, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), "qkv", strict=True):
         (split,) = insert(
             node, "Reshape", [part, _numbers(graph, 0, 0, heads, size // heads)], name=f"{name}/{which}/heads"

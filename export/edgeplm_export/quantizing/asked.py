@@ -98,6 +98,8 @@ def chosen_schemes(
         raise BadInput("settings belong to one scheme; name only one with --scheme.")
     if high and len(rows) > 1:
         raise BadInput("--high names sites for one scheme; name only one with --scheme.")
+    if high and rows[0].shares_weights:
+        raise BadInput(f"{rows[0].name} leaves every weight as it is; --high has nothing to keep. Leave it out.")
     for setting, value in settings.items():
         known = rows[0].settings
         if setting not in known:

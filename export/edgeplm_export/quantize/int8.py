@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,7 @@ from edgeplm_export.quantize.weights import per_column, used_channels
 WORTH = 1.5
 # Below this share of the product's size the error is that of the int8 weights: nothing is left to gain.
 GOOD_ENOUGH = 1e-4
-Form = Literal["fused", "rows", "qdq"]
+Form = Literal["fused", "rows"]
 KEPT = "float32: kept high"
 ROWS = b"rows"  # marks a sample of rows in Wish.memory, beside the summaries
 
@@ -37,14 +37,14 @@ def make_int8(
     """The graph with every site in int8 but those of `wish.high`, and its tables.
 
     `conditioners`: the ones to choose from, site by site. `ranges`: the method for static scales; None for dynamic
-    ones. `form`: "fused" operators of ONNX Runtime's CPU, "rows" with a dynamic scale for each row, or "qdq", the
-    standard pairs that every provider fuses. Raises BadInput (no calibration data where it is needed), GateFailed.
+    ones. `form`: "fused" operators of ONNX Runtime's CPU, or "rows" with a dynamic scale for each row. Raises BadInput
+    (no calibration data where it is needed), GateFailed.
     """
     model = open_graph(source)
     graph = model.graph
     work = target.with_name(f"{target.name}.observed")
     for site in find_sites(graph):
-        # QAttention has one scale, no bias of the scores, and no form of pairs.
+        # QAttention has one scale and no bias of the scores.
         fits = form == "fused" and activations.fits_qattention(site.node)
         if site.is_attention and site.name not in wish.high and not fits:
             split_attention(site.node)
@@ -52,9 +52,10 @@ def make_int8(
     sites = [site for site in found if site.name not in wish.high]
     told = {site.name: KEPT for site in found if site.name in wish.high}
     if list(conditioners) != ["plain"]:
-        told |= _condition(model, sites, conditioners, wish, work)
+        told |= condition(model, sites, conditioners, wish, work)
     if ranges is not None:
-        _make_static(model, sites, ranges, wish, work, form)
+        for site, (low, high) in zip(sites, found_ranges(model, sites, ranges, wish, work), strict=True):
+            activations.multiply(site, activations.static(site, low, high))
     for site in sites:
         if form == "rows":
             activations.multiply_rows(site)
@@ -63,12 +64,12 @@ def make_int8(
     kind = "a scale a row" if form == "rows" else "static" if ranges is not None else "dynamic"
     done = {site.name: ", ".join(filter(None, [f"int8 {kind}", told.get(site.name)])) for site in sites}
     done |= {name: words for name, words in told.items() if words == KEPT}
-    tables = quantize_tables(graph, portable=form == "qdq")
+    tables = quantize_tables(graph)
     save_graph(model, target)
     return Made(sites=done | tables)
 
 
-def _condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path) -> dict[str, str]:
+def condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path) -> dict[str, str]:
     """Give each site the cheapest conditioner that is about as good as the best; the graph's answers stay."""
     if set(names) != {"rotation"}:
         sample = Reservoir()
@@ -110,12 +111,20 @@ def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArra
     return float(((got - want) ** 2).sum() / max(float((whole**2).sum()), 1e-30))
 
 
-def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish, work: Path, form: Form) -> None:
-    """Round every site with a constant scale. Sites that read the same value share its range."""
+def found_ranges(
+    model: ir.Model, sites: Sequence[Site], method: str, wish: Wish, work: Path
+) -> list[tuple[float, float]]:
+    """The range of what each site reads, in their order. Sites that read the same value share its range."""
     used: dict[str, NDArray[np.bool_]] = {}
     for site in sites:
         name, channels = str(site.source.name), used_channels(site.weight)
         used[name] = used[name] | channels if name in used else channels
+    found = summaries(model, used, wish, work)
+    return [RANGES[method](found[str(site.source.name)]) for site in sites]
+
+
+def summaries(model: ir.Model, used: Mapping[str, NDArray[np.bool_]], wish: Wish, work: Path) -> dict[str, Summary]:
+    """What calibration tells of each named value, of the channels of it that are used."""
     unseen = {name: Summary() for name in used if (name, used[name].tobytes()) not in wish.memory}
 
     def add(name: str, rows: NDArray[np.float32]) -> None:
@@ -124,10 +133,4 @@ def _make_static(model: ir.Model, sites: Sequence[Site], method: str, wish: Wish
     if unseen:
         observe(model, list(unseen), wish.batches, add, work=work, tell=wish.tell)
         wish.memory.update({(name, used[name].tobytes()): summary for name, summary in unseen.items()})
-    for site in sites:
-        name = str(site.source.name)
-        low, high = RANGES[method](wish.memory[name, used[name].tobytes()])
-        if form == "qdq":
-            activations.multiply_between_dequantizers(site, low, high)
-        else:
-            activations.multiply(site, activations.static(site, low, high))
+    return {name: wish.memory[name, channels.tobytes()] for name, channels in used.items()}

@@ -11,15 +11,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
-from edgeplm_export.quantize.int8 import make_int8
+from edgeplm_export.quantize.qdq import make_qdq
 from edgeplm_export.quantize.ranges import RANGES
 
 
-CHOICE = ("plain", "outliers", "rotation")
+CHOICE = ("plain", "suppression", "splitting", "rotation")
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
-    return make_int8(source, target, wish, conditioners=CHOICE, ranges=wish.settings["range"], form="qdq")
+    return make_qdq(source, target, wish, conditioners=CHOICE, **{key: wish.settings[key] for key in ("range", "activations", "scores")})
 
 
 SCHEME = Scheme(
@@ -29,5 +29,5 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=False,
     calibrated=True,
-    settings={"range": tuple(RANGES)},
+    settings={"range": tuple(RANGES), "activations": ("uint8", "int8"), "scores": ("int8", "float32")},
 )

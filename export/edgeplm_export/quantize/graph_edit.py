@@ -97,6 +97,29 @@ def bias_behind(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
     return product, None
 
 
+def takes_bias(node: ir.Node) -> bool:
+    """Whether something can be added to what the product gives: not where that is the graph's own output."""
+    return not bias_behind(node)[0].is_graph_output()
+
+
+def add_to_bias(node: ir.Node, more: NDArray[np.float32], name: str) -> None:
+    """Add a constant (N,) to what a product gives: to the bias behind it, or as one. `takes_bias` holds."""
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    product, bias = bias_behind(node)
+    old = array_of(bias)
+    if old is not None:
+        add = product.producer()
+        assert add is not None
+        position = next(place for place, value in enumerate(add.inputs) if value is bias)
+        add.replace_input_with(position, constant(graph, f"{OWN}{name}:bias", old + more))
+        return
+    uses = [(use.node, use.idx) for use in product.uses()]
+    (whole,) = insert(uses[0][0], "Add", [product, constant(graph, f"{OWN}{name}:bias", more)], name=f"{name}:biased")
+    for user, position in uses:
+        user.replace_input_with(position, whole)
+
+
 def made(graph: ir.Graph, name: str) -> ir.Value | None:
     """The first output of the node that `insert` made under that name, if it did."""
     return next((node.outputs[0] for node in graph if node.name == f"{OWN}{name}"), None)

@@ -15,11 +15,12 @@ from edgeplm_export.quantize._scheme import Made, Wish
 from edgeplm_export.quantize.calibration import Reservoir, observe
 from edgeplm_export.quantize.conditioning import CONDITIONERS, Conditioned
 from edgeplm_export.quantize.graph_edit import open_graph, save_graph
-from edgeplm_export.quantize.ranges import LEVELS, RANGES, Summary, scale_and_zero_point
+from edgeplm_export.quantize.ranges import RANGES, Summary
+from edgeplm_export.quantize.rounding import product_offsets
 from edgeplm_export.quantize.sites import Site, find_sites
 from edgeplm_export.quantize.split_attention import split_attention
 from edgeplm_export.quantize.tables import quantize_tables
-from edgeplm_export.quantize.weights import per_column, used_channels
+from edgeplm_export.quantize.weights import used_channels
 
 
 # A dearer conditioner is taken where it makes the error of a site's product this much smaller than a cheaper one.
@@ -52,7 +53,8 @@ def make_int8(
     sites = [site for site in found if site.name not in wish.high]
     told = {site.name: KEPT for site in found if site.name in wish.high}
     if list(conditioners) != ["plain"]:
-        told |= condition(model, sites, conditioners, wish, work)
+        chosen = condition(model, sites, conditioners, wish, work)
+        told |= {name: option.words for name, option in chosen.items() if option.words}
     if ranges is not None:
         for site, (low, high) in zip(sites, found_ranges(model, sites, ranges, wish, work), strict=True):
             activations.multiply(site, activations.static(site, low, high))
@@ -69,7 +71,9 @@ def make_int8(
     return Made(sites=done | tables)
 
 
-def condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path) -> dict[str, str]:
+def condition(
+    model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path
+) -> dict[str, Conditioned]:
     """Give each site the cheapest conditioner that is about as good as the best; the graph's answers stay."""
     if set(names) != {"rotation"}:
         sample = Reservoir()
@@ -77,14 +81,14 @@ def condition(model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish
         if unseen:
             observe(model, unseen, wish.batches, sample, work=work, tell=wish.tell)
         wish.memory.update({(name, ROWS): rows for name, rows in sample.rows().items()})
-    told = {}
+    done = {}
     for site in sites:
         none = np.zeros((1, site.weight.shape[0]), dtype=np.float32)
         chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), names)
         if chosen is not None:
             chosen.build()
-            told[site.name] = chosen.words
-    return {name: words for name, words in told.items() if words}
+            done[site.name] = chosen
+    return done
 
 
 def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str]) -> Conditioned | None:
@@ -93,22 +97,18 @@ def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str]) -> Condit
     if len(options) < 2:
         return options[0] if options else None
     exact = rows @ site.weight
-    errors = [product_error(option, exact, rows @ site.weight) for option in options]
+    errors = [product_error(option, exact) for option in options]
     limit = max(min(errors) * WORTH, GOOD_ENOUGH)
     return next(option for option, error in zip(options, errors, strict=True) if error <= limit)
 
 
-def product_error(option: Conditioned, exact: NDArray[np.float32], whole: NDArray[np.float32]) -> float:
-    """Squared error of the int8 product relative to the exact one, for a static scale over these rows."""
+def product_error(option: Conditioned, whole: NDArray[np.float32]) -> float:
+    """Squared error of the int8 product relative to the exact one, (rows, N), for a static scale over these rows."""
     used = used_channels(option.weight)
     summary = Summary()
     summary.add(option.rows[:, used])
-    scale, zero = scale_and_zero_point(*RANGES["mse"](summary))
-    rounded = (np.clip(np.rint(option.rows / scale) + np.float32(zero), 0, LEVELS) - np.float32(zero)) * scale
-    integers, scales = per_column(option.weight)
-    got = rounded @ (integers.astype(np.float32) * scales)
-    want = option.rows @ option.weight
-    return float(((got - want) ** 2).sum() / max(float((whole**2).sum()), 1e-30))
+    off = product_offsets(option.rows, option.weight, *RANGES["mse"](summary))
+    return float((off**2).sum() / max(float((whole**2).sum()), 1e-30))
 
 
 def found_ranges(

@@ -1,4 +1,4 @@
-"""QuantizeLinear and DequantizeLinear in pairs, as ONNX itself writes int8: where they stand decides what a provider fuses.
+"""QuantizeLinear and DequantizeLinear in pairs: where they stand decides what a provider fuses.
 
 The rules that OpenVINO's low-precision transformations and TensorRT's explicit quantization share: one scale for an
 activation, one a column and zero point 0 for a weight, both sides of a product in pairs, its bias behind it.
@@ -49,7 +49,8 @@ def pair(value: ir.Value, before: ir.Node, low: float, high: float, activations:
     else:
         scale, zero = np.float32(max(max(-low, high) / LARGEST, SMALLEST_SCALE)), np.int8(0)
     constants = [
-        constant(graph, f"{OWN}{name}:{part}", np.asarray(number)) for part, number in (("scale", scale), ("zero", zero))
+        constant(graph, f"{OWN}{name}:{part}", np.asarray(number))
+        for part, number in (("scale", scale), ("zero", zero))
     ]
     (integers,) = insert(before, "QuantizeLinear", [value, *constants], name=name)
     (back,) = insert(before, "DequantizeLinear", [integers, *constants], name=f"{name}:back")

@@ -10,13 +10,14 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeplm_export.quantize._scheme import Made, Wish
-from edgeplm_export.quantize.graph_edit import open_graph, save_graph
+from edgeplm_export.quantize.graph_edit import OWN, add_to_bias, bias_behind, open_graph, save_graph, takes_bias
 from edgeplm_export.quantize.int8 import KEPT, condition, found_ranges, summaries
 from edgeplm_export.quantize.pairs import Activations, multiply_between_dequantizers, pair
 from edgeplm_export.quantize.ranges import RANGES
+from edgeplm_export.quantize.rounding import product_offsets
+from edgeplm_export.quantize.separate import separate
 from edgeplm_export.quantize.sites import Site, find_sites
-from edgeplm_export.quantize.split_attention import split_attention
-from edgeplm_export.quantize.standard_form import can_be_written_out, separate, write_out_attention, write_out_gelus
+from edgeplm_export.quantize.standard import to_standard
 from edgeplm_export.quantize.tables import quantize_tables
 
 
@@ -29,7 +30,7 @@ def make_qdq(
     wish: Wish,
     *,
     conditioners: Sequence[str],
-    range: str,
+    ranges: str,
     activations: Activations,
     scores: Scores,
 ) -> Made:
@@ -41,47 +42,42 @@ def make_qdq(
     model = open_graph(source)
     graph = model.graph
     work = target.with_name(f"{target.name}.observed")
-    write_out_gelus(graph)
-    for node in [node for node in graph if node.op_type == "Attention"]:
-        if can_be_written_out(node):
-            write_out_attention(node)
-        else:
-            split_attention(node)
+    attentions = [str(node.name) for node in graph if node.op_type == "Attention"]
+    to_standard(graph)
+    # A site is called the same in every scheme: the name of an Attention goes from its last node to its product.
+    names = {name: f"{OWN}{name}/standard/whole" for name in attentions}
+    names |= {f"{OWN}{name}/standard/product": name for name in attentions}
+    for node in graph:
+        node.name = names.get(str(node.name), node.name)
     found = find_sites(graph)
     sites = [site for site in found if site.name not in wish.high]
-    told = {site.name: "" for site in sites}
-    told |= condition(model, sites, conditioners, wish, work)
+    chosen = condition(model, sites, conditioners, wish, work)
     products = {site.name: separate(site) for site in sites}
-    rounded = [value for parts in products.values() if len(parts) > 1 for value in _scored(parts)]
+    scored = [part for parts in products.values() if len(parts) > 1 for part in parts[:2]]  # queries and keys
     every = [part for parts in products.values() for part in parts]
-    limits = found_ranges(model, every, range, wish, work)
+    limits = found_ranges(model, every, ranges, wish, work)
+    if activations == "int8":
+        limits = [(min(low, -high), max(high, -low)) for low, high in limits]
     if scores == "int8":
-        _round_scored(model, rounded, range, wish, work)
-    for part, (low, high) in zip(every, limits, strict=True):
+        _round_scored(model, scored, ranges, wish, work)
+    rows = [chosen[name].rows for name, parts in products.items() for part in parts]
+    for part, sample, (low, high) in zip(every, rows, limits, strict=True):
+        if takes_bias(part.node):  # what rounding adds on average: Nagel et al. 2019, arXiv:1906.04721
+            offset = product_offsets(sample, part.weight, low, high).mean(axis=0)
+            add_to_bias(part.node, -offset, f"{part.name}/corrected")
         multiply_between_dequantizers(part, low, high, activations)
-    done = {name: ", ".join(filter(None, ["int8 static", words])) for name, words in told.items()}
+    done = {name: ", ".join(filter(None, ["int8 static", option.words])) for name, option in chosen.items()}
     kept = {site.name: KEPT for site in found if site.name in wish.high}
     tables = quantize_tables(graph, portable=True)
     save_graph(model, target)
     return Made(sites={**done, **kept, **tables})
 
 
-def _scored(parts: Sequence[Site]) -> list[ir.Value]:
-    """Queries and keys behind their biases, (batch, sequence, width)."""
-    return [next(iter(part.node.outputs[0].uses())).node.outputs[0] for part in parts[:2]]
-
-
-def _round_scored(
-    model: ir.Model, values: Sequence[ir.Value], method: str, wish: Wish, work: Path
-) -> None:
-    """A pair behind each value, signed: OpenVINO multiplies integers in an attention only without zero points."""
-    channels = {}
+def _round_scored(model: ir.Model, parts: Sequence[Site], method: str, wish: Wish, work: Path) -> None:
+    """A pair behind queries and keys, signed: OpenVINO multiplies integers in an attention only without zero points."""
+    values = [bias_behind(part.node)[0] for part in parts]
+    width = {str(value.name): part.weight.shape[1] for value, part in zip(values, parts, strict=True)}
+    found = summaries(model, {name: np.ones(size, dtype=bool) for name, size in width.items()}, wish, work)
     for value in values:
-        bias = value.producer().inputs[1].const_value  # type: ignore[union-attr]
-        channels[str(value.name)] = np.ones(bias.shape[-1], dtype=bool)  # type: ignore[union-attr]
-    found = summaries(model, channels, wish, work)
-    for value in values:
-        low, high = RANGES[method](found[str(value.name)])
         reader = next(iter(value.uses())).node
-        back = pair(value, reader, low, high, "int8")
-        reader.replace_input_with(0, back)
+        reader.replace_input_with(0, pair(value, reader, *RANGES[method](found[str(value.name)]), "int8"))

@@ -1,12 +1,14 @@
-"""splitting: a channel that stands out becomes several of the same, each with its share of the weight, divided by s.
+"""splitting: a channel that stands out becomes several, each divided by s and with its share of the weight.
 
-Outlier channel splitting (Zhao et al. 2019, arXiv:1901.09504) and a bounded SmoothQuant: dividing x by s moves an outlier
-into the weight, and the copies keep the weight's own range. The copies come for free where x is a function, element by
-element, of a product before: that one gets more columns. So it fits the wide inner layer of a feed-forward block.
+Outlier channel splitting (Zhao et al. 2019, arXiv:1901.09504) and a bounded SmoothQuant: dividing x by s moves an
+outlier into the weight, and the copies keep the weight's own range small. The copies come for free where x is a
+function, element by element, of a product before: that one gets more columns. So it fits the wide inner layer of a
+feed-forward block.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,10 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeplm_export.quantize.conditioning._conditioner import Conditioned, Conditioner
-from edgeplm_export.quantize.graph_edit import OWN, array_of, constant, insert
-from edgeplm_export.quantize.ranges import scale_and_zero_point
+from edgeplm_export.quantize.graph_edit import OWN, add_to_bias, array_of, constant, insert, takes_bias
+from edgeplm_export.quantize.ranges import LEVELS
+from edgeplm_export.quantize.rounding import squared_offset
 from edgeplm_export.quantize.sites import Site
-from edgeplm_export.quantize.weights import per_column
 
 
 COPIES = 32  # more columns: 2 % of MiniLM's 1,536; twice as many round no better
@@ -27,49 +29,59 @@ LONGEST_CONE = 12  # nodes of a GELU written out: seven
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Relu", "Sigmoid")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """K channels as K' = K + COPIES columns, sorted by channel.
+
+    `at` (K',) is the channel of each; `scales` (K',) what it is divided by; `moved` (K',) what is then added, an even
+    part of a rounding step for each copy, so that the copies round differently and their sum more finely. `rows` (rows,
+    K') and `weight` (K', N) are what comes of it, `channels` how many were split.
+    """
+
+    at: NDArray[np.int64]
+    scales: NDArray[np.float32]
+    moved: NDArray[np.float32]
+    rows: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    channels: int
+
+
 def _condition(site: Site, rows: NDArray[np.float32]) -> Conditioned | None:
-    before = _product_before(site)
-    if before is None:
+    if _product_before(site) is None or not takes_bias(site.node):
         return None
     weight = site.weight
     reach = np.maximum(np.abs(rows).max(axis=0), SMALLEST)
-    found = [_split(rows, weight, reach, limit) for limit in LIMITS]
-    scales, at, shares = min(found, key=lambda split: _rounding_error(rows, weight, *split))
-    widened = (weight * scales[:, None])[at] / shares[:, None]
+    tried = [_split(rows, weight, reach, limit) for limit in LIMITS]
+    best = min(tried, key=lambda split: squared_offset(split.rows, split.weight))
     return Conditioned(
-        rows=(rows / scales)[:, at],
-        weight=widened,
-        build=partial(_build, site, scales[at], at, widened),
-        words=f"{len(set(at[shares > 1].tolist()))} channels split, {len(at) - len(scales)} more",
+        rows=best.rows,
+        weight=best.weight,
+        build=partial(_build, site, best),
+        words=f"{best.channels} channels split, {COPIES} columns more",
     )
 
 
-Split = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
-
-
 def _split(rows: NDArray[np.float32], weight: NDArray[np.float32], reach: NDArray[np.float32], limit: float) -> Split:
-    """Scales (K,), which channel each column of the new x is (K + COPIES,), and into how many it was split."""
+    """Divide what reaches beyond the limit, then split the channels whose weights became the largest by it."""
     scales = np.maximum(1.0, reach / (limit * reach.max())).astype(np.float32)
     size = np.abs(weight).max(axis=1) * scales
     copies = np.ones(len(scales), dtype=np.int64)
     for _ in range(COPIES):
         copies[np.argmax(size / copies)] += 1
     at = np.repeat(np.arange(len(scales)), copies)
-    return scales, at, copies[at].astype(np.float32)
-
-
-def _rounding_error(
-    rows: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    scales: NDArray[np.float32],
-    at: NDArray[np.int64],
-    shares: NDArray[np.float32],
-) -> float:
-    x, w = (rows / scales)[:, at], (weight * scales[:, None])[at] / shares[:, None]
-    scale, zero = scale_and_zero_point(min(float(x.min()), 0.0), max(float(x.max()), 0.0))
-    rounded = (np.clip(np.rint(x / scale) + np.float32(zero), 0, 255) - np.float32(zero)) * scale
-    integers, columns = per_column(w)
-    return float(((rounded @ (integers * columns) - rows @ weight) ** 2).sum())
+    shares = copies[at].astype(np.float32)
+    scaled = rows / scales
+    step = (scaled.max(initial=0.0) - scaled.min(initial=0.0)) / LEVELS
+    nth = np.arange(len(at)) - np.searchsorted(at, at)
+    moved = (((nth + 0.5) / shares - 0.5) * step).astype(np.float32)
+    return Split(
+        at=at,
+        scales=scales[at],
+        moved=moved,
+        rows=scaled[:, at] + moved,
+        weight=(weight * scales[:, None])[at] / shares[:, None],
+        channels=int((copies > 1).sum()),
+    )
 
 
 def _product_before(site: Site) -> ir.Node | None:
@@ -81,37 +93,39 @@ def _product_before(site: Site) -> ir.Node | None:
     waiting, product = [site.source], None
     while waiting:
         node = waiting.pop().producer()
-        if node is None or node in seen:
-            if node is None:
-                return None
+        if node in seen:
             continue
-        seen.add(node)
-        if node.op_type == "MatMul" and (product is None or product is node):
-            product = node
-            continue
-        if node.op_type not in ELEMENTWISE or len(seen) > LONGEST_CONE:
+        if node is None or len(seen) > LONGEST_CONE:
             return None
-        waiting += [value for value in node.inputs if value is not None and value.const_value is None]
+        seen.add(node)
+        if node.op_type == "MatMul" and product is None:
+            product = node
+        elif node.op_type in ELEMENTWISE:
+            waiting += [value for value in node.inputs if value is not None and value.const_value is None]
+        else:
+            return None
     if product is None or array_of(product.inputs[1]) is None:
         return None
     inside = seen | {site.node}
     read = all(use.node in inside for node in seen for value in node.outputs for use in value.uses())
-    outputs = set(site.graph.outputs)  # value.is_graph_output() still says yes of what calibration looked at
-    leaves = any(value in outputs for node in seen for value in node.outputs)
+    leaves = any(value.is_graph_output() for node in seen for value in node.outputs)
     return product if read and not leaves else None
 
 
-def _build(site: Site, scales: NDArray[np.float32], at: NDArray[np.int64], weight: NDArray[np.float32]) -> None:
+def _build(site: Site, split: Split) -> None:
     graph, node, name = site.graph, site.node, f"{site.name}/split"
     before = _product_before(site)
     assert before is not None
     wide = array_of(before.inputs[1])
     assert wide is not None
-    before.replace_input_with(1, constant(graph, f"{OWN}{name}:columns", wide[:, at]))
-    _widen_constants(before.outputs[0], node, at, name)
-    (scaled,) = insert(node, "Mul", [site.source, constant(graph, f"{OWN}{name}:by", 1.0 / scales)], name=f"{name}:x")
-    node.replace_input_with(0, scaled)
-    node.replace_input_with(1, constant(graph, f"{OWN}{name}:w", weight))
+    before.replace_input_with(1, constant(graph, f"{OWN}{name}:columns", wide[:, split.at]))
+    _widen_constants(before.outputs[0], node, split.at, name)
+    by = constant(graph, f"{OWN}{name}:by", 1.0 / split.scales)
+    (scaled,) = insert(node, "Mul", [site.source, by], name=f"{name}:scaled")
+    (moved,) = insert(node, "Add", [scaled, constant(graph, f"{OWN}{name}:to", split.moved)], name=f"{name}:x")
+    node.replace_input_with(0, moved)
+    node.replace_input_with(1, constant(graph, f"{OWN}{name}:w", split.weight))
+    add_to_bias(node, -(split.moved @ split.weight), name)
 
 
 def _widen_constants(value: ir.Value, end: ir.Node, at: NDArray[np.int64], name: str) -> None:

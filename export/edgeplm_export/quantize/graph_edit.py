@@ -33,7 +33,7 @@ def constant(graph: ir.Graph, name: str, value: NDArray[Any]) -> ir.Value:
     """The initializer of that name; made now, unless it is there already."""
     if name in graph.initializers:
         return graph.initializers[name]
-    tensor = ir.tensor(np.ascontiguousarray(value), name=name)
+    tensor = ir.tensor(np.asarray(value, order="C"), name=name)  # ascontiguousarray would give a number an axis
     made = ir.Value(name=name, const_value=tensor, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype))
     graph.register_initializer(made)
     return made

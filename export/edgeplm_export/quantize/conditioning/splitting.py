@@ -25,8 +25,8 @@ from edgeplm_export.quantize.sites import Site
 COPIES = 32  # more columns: 2 % of MiniLM's 1,536; twice as many round no better
 LIMITS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5)  # of the largest channel's reach
 SMALLEST = 1e-5
-LONGEST_CONE = 12  # nodes of a GELU written out: seven
-ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Relu", "Sigmoid")
+LONGEST_CONE = 12  # nodes; a GELU in standard operators has up to nine
+ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Relu", "Sigmoid", "Gelu", "BiasGelu", "FastGelu")
 
 
 @dataclass(frozen=True, kw_only=True)

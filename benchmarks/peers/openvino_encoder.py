@@ -66,7 +66,8 @@ def opened(job: Job) -> Opened:
     if job.kind in KINDS:
         form, settings = KINDS[job.kind]
         path = Path(job.exports) / "openvino-float.xml" if form == "float" else job.path("model.xml")
-        model, files = ov.Core().read_model(str(path)), (path, path.with_suffix(".bin"))
+        model = ov.Core().read_model(str(path))
+        files: tuple[Path, ...] = (path, path.with_suffix(".bin"))
     else:
         hint, _, variant = job.kind.partition(":")
         settings, files = OURS[f"{hint}:"], files_of(job, variant)

@@ -29,7 +29,8 @@ def opened(job: Job) -> Opened:
     options.log_severity_level = 3
     options.intra_op_num_threads = job.threads
     options.add_provider_for_devices(devices[:1], {})
-    files, output = (Path(job.exports) / "torchscript-eager.onnx",), job.output
+    files: tuple[Path, ...] = (Path(job.exports) / "torchscript-eager.onnx",)
+    output = job.output
     if job.kind.startswith(VARIANT):
         files = files_of(job, job.kind.removeprefix(VARIANT))
         output = HIDDEN if output == "last_hidden_state" else output

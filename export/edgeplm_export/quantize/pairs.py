@@ -44,14 +44,11 @@ def pair(value: ir.Value, before: ir.Node, low: float, high: float, activations:
     there = made(graph, f"{name}:back")
     if there is not None:
         return there
-    if activations == "uint8":
-        scale, zero = scale_and_zero_point(low, high)
-    else:
-        scale, zero = np.float32(max(max(-low, high) / LARGEST, SMALLEST_SCALE)), np.int8(0)
-    constants = [
-        constant(graph, f"{OWN}{name}:{part}", np.asarray(number))
-        for part, number in (("scale", scale), ("zero", zero))
-    ]
+    scale, zero = (np.asarray(number) for number in scale_and_zero_point(low, high))
+    if activations == "int8":
+        scale = np.asarray(max(max(-low, high) / LARGEST, SMALLEST_SCALE), dtype=np.float32)
+        zero = np.asarray(0, dtype=np.int8)
+    constants = [constant(graph, f"{OWN}{name}:scale", scale), constant(graph, f"{OWN}{name}:zero", zero)]
     (integers,) = insert(before, "QuantizeLinear", [value, *constants], name=name)
     (back,) = insert(before, "DequantizeLinear", [integers, *constants], name=f"{name}:back")
     return back

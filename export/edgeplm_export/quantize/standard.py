@@ -54,7 +54,7 @@ def _numbers(graph: ir.Graph, *values: int) -> ir.Value:
 
 
 def _float(graph: ir.Graph, value: float) -> ir.Value:
-    return constant(graph, f"edgeplm/float32/{value!r}", np.float32(value))
+    return constant(graph, f"edgeplm/float32/{value!r}", np.array(value, dtype=np.float32))
 
 
 def _attention(graph: ir.Graph, node: ir.Node) -> None:
@@ -75,7 +75,7 @@ def _attention(graph: ir.Graph, node: ir.Node) -> None:
     parts = insert(
         node, "Split", [whole, _numbers(graph, *sizes)], name=f"{name}/split", attributes={"axis": -1}, outputs=3
     )
-    turned = []
+    turned: list[ir.Value] = []
     for part, size, order, which in zip(parts, sizes, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), "qkv", strict=True):
         (split,) = insert(
             node, "Reshape", [part, _numbers(graph, 0, 0, heads, size // heads)], name=f"{name}/{which}/heads"
@@ -148,7 +148,11 @@ def _with_bias(node: ir.Node) -> ir.Value:
 def _gemm(graph: ir.Graph, node: ir.Node) -> None:
     """Gemm, then the activation that its attribute names."""
     own = {name: value for name, value in node.attributes.items() if not name.startswith("activation")}
-    settings = {name[len("activation_") :]: v for name, v in node.attributes.items() if name.startswith("activation_")}
+    settings = {
+        name.removeprefix("activation_"): attribute.value
+        for name, attribute in node.attributes.items()
+        if name.startswith("activation_")
+    }
     (product,) = insert(node, "Gemm", node.inputs, name=f"{node.name}/standard/product", attributes=own)
     put_instead(node, node.attributes["activation"].as_string(), [product], settings)
 

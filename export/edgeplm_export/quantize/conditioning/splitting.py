@@ -119,7 +119,7 @@ def _build(site: Site, split: Split) -> None:
     wide = array_of(before.inputs[1])
     assert wide is not None
     before.replace_input_with(1, constant(graph, f"{OWN}{name}:columns", wide[:, split.at]))
-    _widen_constants(before.outputs[0], node, split.at, name)
+    _widen_constants(site, before.outputs[0], split.at)
     by = constant(graph, f"{OWN}{name}:by", 1.0 / split.scales)
     (scaled,) = insert(node, "Mul", [site.source, by], name=f"{name}:scaled")
     (moved,) = insert(node, "Add", [scaled, constant(graph, f"{OWN}{name}:to", split.moved)], name=f"{name}:x")
@@ -128,18 +128,18 @@ def _build(site: Site, split: Split) -> None:
     add_to_bias(node, -(split.moved @ split.weight), name)
 
 
-def _widen_constants(value: ir.Value, end: ir.Node, at: NDArray[np.int64], name: str) -> None:
-    """Give every constant of a value a channel that is met between the product and the site its copies."""
+def _widen_constants(site: Site, value: ir.Value, at: NDArray[np.int64]) -> None:
+    """Give every constant of a value a channel that is met from the product's value up to the site its copies."""
     waiting, seen = [value], set()
     while waiting:
         for use in waiting.pop().uses():
-            if use.node is end or use.node in seen:
+            if use.node is site.node or use.node in seen:
                 continue
             seen.add(use.node)
             for position, other in enumerate(use.node.inputs):
                 held = array_of(other)
                 if held is not None and held.size > 1:
-                    copied = constant(use.node.graph, f"{OWN}{name}:constant{len(seen)}", held[..., at])
+                    copied = constant(site.graph, f"{OWN}{site.name}/split:constant{len(seen)}", held[..., at])
                     use.node.replace_input_with(position, copied)
             waiting += use.node.outputs
 

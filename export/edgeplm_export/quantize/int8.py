@@ -72,9 +72,18 @@ def make_int8(
 
 
 def condition(
-    model: ir.Model, sites: Sequence[Site], names: Sequence[str], wish: Wish, work: Path
+    model: ir.Model,
+    sites: Sequence[Site],
+    names: Sequence[str],
+    wish: Wish,
+    work: Path,
+    *,
+    enough: float = GOOD_ENOUGH,
 ) -> dict[str, Conditioned]:
-    """Give each site the cheapest conditioner that is about as good as the best; the graph's answers stay."""
+    """Give each site the cheapest conditioner that is about as good as the best; the graph's answers stay.
+
+    Where the cheapest one's error is below `enough`, no dearer one is taken.
+    """
     if set(names) != {"rotation"}:
         sample = Reservoir()
         unseen = [str(site.source.name) for site in sites if (str(site.source.name), ROWS) not in wish.memory]
@@ -84,21 +93,21 @@ def condition(
     done = {}
     for site in sites:
         none = np.zeros((1, site.weight.shape[0]), dtype=np.float32)
-        chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), names)
+        chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), names, enough)
         if chosen is not None:
             chosen.build()
             done[site.name] = chosen
     return done
 
 
-def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str]) -> Conditioned | None:
+def _best(site: Site, rows: NDArray[np.float32], names: Sequence[str], enough: float) -> Conditioned | None:
     found = [CONDITIONERS[name].condition(site, rows) for name in CONDITIONERS if name in names]
     options = [option for option in found if option is not None]
     if len(options) < 2:
         return options[0] if options else None
     exact = rows @ site.weight
     errors = [product_error(option, exact) for option in options]
-    limit = max(min(errors) * WORTH, GOOD_ENOUGH)
+    limit = max(min(errors) * WORTH, enough)
     return next(option for option, error in zip(options, errors, strict=True) if error <= limit)
 
 

@@ -52,6 +52,13 @@ PEERS = (
     Row(name="OpenVINO throughput", module="openvino_encoder", kind="throughput", environment="openvino"),
     Row(name="OpenVINO NNCF PTQ", module="openvino_encoder", kind="ptq", precision="int8", environment="openvino"),
     Row(
+        name="OpenVINO NNCF PTQ bf16",
+        module="openvino_encoder",
+        kind="ptq-bf16",
+        precision="int8",
+        environment="openvino",
+    ),
+    Row(
         name="OpenVINO int8 weights asym",
         module="openvino_encoder",
         kind="int8-weights-asym",
@@ -62,6 +69,13 @@ PEERS = (
         name="OpenVINO int8 weights sym",
         module="openvino_encoder",
         kind="int8-weights-sym",
+        precision="int8",
+        environment="openvino",
+    ),
+    Row(
+        name="OpenVINO int8 weights sym bf16",
+        module="openvino_encoder",
+        kind="int8-weights-sym-bf16",
         precision="int8",
         environment="openvino",
     ),

@@ -49,6 +49,12 @@ BATCH = 32  # of the padded form of the passages
 PAUSE_SECONDS = 0.1  # before each burst: the threads of the candidate before have then gone to sleep
 BURST, UNCOUNTED = 12, 4
 LONG_TOKENS, LONG_BURST, LONG_UNCOUNTED = 1000, 3, 1  # cells whose calls take a large part of a second
+PORTABLE = "int8-qdq"
+ELSEWHERE = (
+    ("in OpenVINO", "openvino_encoder", "f32", "openvino"),
+    ("in OpenVINO bf16", "openvino_encoder", "bf16", "openvino"),
+    ("in the OpenVINO plugin", "openvino_ep_encoder", "variant", "openvino-ep"),
+)
 
 Cell = tuple[int, int]
 
@@ -187,7 +193,8 @@ def _make_bert_base(folder: Path) -> None:
 
 
 def _ours(bundle: Path) -> list[Row]:
-    return [
+    """Every variant on our engine; those of standard operators in OpenVINO too, which our engine stays out of."""
+    rows = [
         Row(
             name=f"EdgePLM {variant.name}",
             module=OWN_MODULE,
@@ -197,6 +204,13 @@ def _ours(bundle: Path) -> list[Row]:
         )
         for variant in open_bundle(bundle).manifest.variants
     ]
+    for variant in open_bundle(bundle).manifest.variants:
+        if variant.name == PORTABLE:
+            for words, module, kind, place in ELSEWHERE:
+                name = f"EdgePLM {variant.name} {words}"
+                kind = f"{kind}:{variant.name}"
+                rows.append(Row(name=name, module=module, kind=kind, precision="int8", environment=place, ours=True))
+    return rows
 
 
 def _job(row: Row, *, bundle: Path, source: Path, folder: Path, logits: bool, threads: int) -> Job:

@@ -85,27 +85,6 @@ def multiply(site: Site, rounded: Rounded, bits: int) -> None:
     replace_up_to(node, end, replacement)
 
 
-def multiply_between_dequantizers(site: Site, low: float, high: float, bits: int) -> None:
-    """Put QuantizeLinear and DequantizeLinear around both sides of the product, as ONNX itself writes int8.
-
-    Every provider that has int8 products fuses this form: ONNX Runtime's CPU, OpenVINO, TensorRT. Weights are symmetric
-    and per column, as TensorRT asks.
-    """
-    graph, node = site.graph, site.node
-    rounded = static(site, low, high)
-    name = f"{site.name}/qdq"
-    (back,) = insert(node, "DequantizeLinear", [rounded.integers, rounded.scale, rounded.zero_point], name=f"{name}:x")
-    integers, scales = per_column(site.weight, bits)
-    zeros = np.zeros(len(scales), dtype=np.int8)
-    weight = [
-        constant(graph, f"{OWN}{name}:{part}", value)
-        for part, value in (("int8", integers), ("scales", scales), ("zeros", zeros))
-    ]
-    (whole,) = insert(node, "DequantizeLinear", weight, name=f"{name}:w", attributes={"axis": 1})
-    node.replace_input_with(0, back)
-    node.replace_input_with(1, whole)
-
-
 def multiply_rows(site: Site, bits: int) -> None:
     """A scale for each row (token) of x, found at run time: a text's numbers depend on nothing but the text.
 

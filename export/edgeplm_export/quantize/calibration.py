@@ -75,7 +75,7 @@ def _session(model: ir.Model, wanted: Sequence[str], work: Path) -> Any:
     try:
         save_graph(model, work)
     finally:
-        del graph.outputs[:]
+        graph.outputs.clear()  # del graph.outputs[:] would leave them marked as outputs
         graph.outputs.extend(before)
     ort = onnxruntime_module()
     options = ort.SessionOptions()

@@ -33,7 +33,7 @@ def constant(graph: ir.Graph, name: str, value: NDArray[Any]) -> ir.Value:
     """The initializer of that name; made now, unless it is there already."""
     if name in graph.initializers:
         return graph.initializers[name]
-    tensor = ir.tensor(np.ascontiguousarray(value), name=name)
+    tensor = ir.tensor(np.asarray(value, order="C"), name=name)  # ascontiguousarray would give a number an axis
     made = ir.Value(name=name, const_value=tensor, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype))
     graph.register_initializer(made)
     return made
@@ -95,6 +95,29 @@ def bias_behind(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
         if value is not None and value.ndim == 1 and value.size > 1 and not product.is_graph_output():
             return uses[0].node.outputs[0], other
     return product, None
+
+
+def takes_bias(node: ir.Node) -> bool:
+    """Whether something can be added to what the product gives: not where that is the graph's own output."""
+    return not bias_behind(node)[0].is_graph_output()
+
+
+def add_to_bias(node: ir.Node, more: NDArray[np.float32], name: str) -> None:
+    """Add a constant (N,) to what a product gives: to the bias behind it, or as one. `takes_bias` holds."""
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    product, bias = bias_behind(node)
+    old = array_of(bias)
+    if old is not None:
+        add = product.producer()
+        assert add is not None
+        position = next(place for place, value in enumerate(add.inputs) if value is bias)
+        add.replace_input_with(position, constant(graph, f"{OWN}{name}:bias", old + more))
+        return
+    uses = [(use.node, use.idx) for use in product.uses()]
+    (whole,) = insert(uses[0][0], "Add", [product, constant(graph, f"{OWN}{name}:bias", more)], name=f"{name}:biased")
+    for user, position in uses:
+        user.replace_input_with(position, whole)
 
 
 def made(graph: ir.Graph, name: str) -> ir.Value | None:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
+HIDDEN = "token_embeddings"  # what an embedding bundle calls its last hidden state
 Arrays = dict[str, NDArray[np.int64]]
 Call = Callable[[Arrays], NDArray[Any]]
 
@@ -82,6 +83,14 @@ class Opened:
 def feeds_of(ids: NDArray[np.int64]) -> Arrays:
     """Inputs for ids (rows, tokens) that are all real."""
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def files_of(job: Job, variant: str) -> tuple[Path, ...]:
+    """The graph of a variant and its weights; the manifest read without our own code, which is not installed here."""
+    bundle = Path(job.source)
+    manifest = json.loads((bundle / "edgeplm.json").read_text(encoding="utf-8"))
+    found = next(row for row in manifest["variants"] if row["name"] == variant)
+    return tuple(bundle / name for name in found["files"])
 
 
 def speak(prepare: Callable[[Job], None], opened: Callable[[Job], Opened]) -> None:

@@ -1,4 +1,4 @@
-"""OpenVINO by itself: f32 and bf16, latency and throughput hints, int8 weights, NNCF's static int8."""
+"""OpenVINO by itself: f32 and bf16, latency and throughput hints, int8 weights, NNCF's static int8; our own graphs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeplm_runtime.benchmark.protocol import NAMES, Arrays, Call, Job, Opened, speak
+from edgeplm_runtime.benchmark.protocol import HIDDEN, NAMES, Arrays, Call, Job, Opened, files_of, speak
 
 
 # What each kind reads, and how it is compiled. Without the precision hint, CPUs that have bf16 use it.
@@ -19,12 +19,18 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "bf16": ("float", {"INFERENCE_PRECISION_HINT": "bf16"}),
     "int8-weights-asym": ("int8-weights-asym", {}),
     "int8-weights-sym": ("int8-weights-sym", {}),
+    "int8-weights-sym-bf16": ("int8-weights-sym", {"INFERENCE_PRECISION_HINT": "bf16"}),
     "ptq": ("ptq", {}),
+    "ptq-bf16": ("ptq", {"INFERENCE_PRECISION_HINT": "bf16"}),
 }
+# A variant of a bundle, by its name behind the colon.
+OURS: dict[str, dict[str, str]] = {"f32:": {}, "bf16:": {"INFERENCE_PRECISION_HINT": "bf16"}}
 
 
 def prepare(job: Job) -> None:
     """Convert the checkpoint from torch, or read the plain export; then quantize with NNCF; once."""
+    if job.kind not in KINDS:
+        return
     form = KINDS[job.kind][0]
     base = Path(job.exports) / "openvino-float.xml"
     target = base if form == "float" else job.path("model.xml")
@@ -57,18 +63,27 @@ def opened(job: Job) -> Opened:
     """The compiled model; with the throughput hint a batch is shared out to its streams."""
     import openvino as ov
 
-    form, settings = KINDS[job.kind]
-    path = Path(job.exports) / "openvino-float.xml" if form == "float" else job.path("model.xml")
+    if job.kind in KINDS:
+        form, settings = KINDS[job.kind]
+        path = Path(job.exports) / "openvino-float.xml" if form == "float" else job.path("model.xml")
+        model = ov.Core().read_model(str(path))
+        files: tuple[Path, ...] = (path, path.with_suffix(".bin"))
+    else:
+        hint, _, variant = job.kind.partition(":")
+        settings, files = OURS[f"{hint}:"], files_of(job, variant)
+        model = ov.Core().read_model(str(files[0]))
+        wanted = {job.output, HIDDEN if job.output == "last_hidden_state" else job.output}
+        model = ov.Model([port for port in model.outputs if wanted & port.get_names()], model.get_parameters())
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": job.threads,
         **settings,
     }
-    compiled = ov.Core().compile_model(str(path), "CPU", config)
+    compiled = ov.Core().compile_model(model, "CPU", config)
     many = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
     call = _streams(compiled, many) if many > 1 else _one(compiled)
-    return Opened(call=call, files=(path, path.with_suffix(".bin")))
+    return Opened(call=call, files=files)
 
 
 def _one(compiled: Any) -> Call:

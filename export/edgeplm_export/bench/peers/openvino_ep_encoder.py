@@ -1,4 +1,4 @@
-"""OpenVINO as a plugin provider of ONNX Runtime, on the plain export."""
+"""OpenVINO as a plugin provider of ONNX Runtime, on the plain export or on a variant of a bundle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import onnxruntime as ort
 import onnxruntime_ep_openvino as plugin  # type: ignore[import-not-found]
 
-from edgeplm_runtime.benchmark.protocol import Absent, Arrays, Job, Opened, speak
+from edgeplm_runtime.benchmark.protocol import HIDDEN, Absent, Arrays, Job, Opened, files_of, speak
+
+
+VARIANT = "variant:"  # before its name
 
 
 def prepare(job: Job) -> None:
@@ -26,14 +29,20 @@ def opened(job: Job) -> Opened:
     options.log_severity_level = 3
     options.intra_op_num_threads = job.threads
     options.add_provider_for_devices(devices[:1], {})
-    path = Path(job.exports) / "torchscript-eager.onnx"
-    session = ort.InferenceSession(str(path), options)
+    files: tuple[Path, ...] = (Path(job.exports) / "torchscript-eager.onnx",)
+    output = job.output
+    if job.kind.startswith(VARIANT):
+        files = files_of(job, job.kind.removeprefix(VARIANT))
+        output = HIDDEN if output == "last_hidden_state" else output
+        # ONNX Runtime's own optimizer would put operators of its own into the graph before the provider sees it.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(files[0]), options)
     wanted = [i.name for i in session.get_inputs()]
 
     def call(feeds: Arrays) -> Any:
-        return session.run([job.output], {name: feeds[name] for name in wanted})[0]
+        return session.run([output], {name: feeds[name] for name in wanted})[0]
 
-    return Opened(call=call, files=(path,))
+    return Opened(call=call, files=files)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""int8-qdq: int8-conditioned in standard QuantizeLinear and DequantizeLinear pairs, for other providers to fuse.
+"""int8-qdq: standard operators alone, with QuantizeLinear and DequantizeLinear where other providers fuse them.
 
-Proved on the CPU, like every variant so far: what OpenVINO and TensorRT make of it was not counted.
-
-On ONNX Runtime's CPU the pairs become the same products when the graph is opened. Attention is taken apart for it,
-and tables are looked up in standard operators: QAttention and GatherBlockQuantized are ONNX Runtime's own.
+What becomes of it is counted by benchmarks/qdq_fusion.py: OpenVINO runs every product in int8 (docs/quantization.md).
+The placement follows TensorRT's rules too, with `activations` int8; TensorRT itself was never run. ONNX Runtime's CPU
+gives the same answers, but has faster forms of its own: int8-conditioned.
 """
 
 from __future__ import annotations
@@ -11,16 +10,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
-from edgeplm_export.quantize.int8 import make_int8
+from edgeplm_export.quantize.qdq import make_qdq
 from edgeplm_export.quantize.ranges import RANGES
 from edgeplm_export.quantize.weights import WEIGHT_BITS
 
 
-CHOICE = ("plain", "outliers", "rotation")
+CHOICE = ("plain", "suppression", "splitting", "rotation")
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
-    return make_int8(source, target, wish, conditioners=CHOICE, ranges=wish.settings["range"], form="qdq")
+    return make_qdq(
+        source,
+        target,
+        wish,
+        conditioners=CHOICE,
+        ranges=wish.settings["range"],
+        activations=wish.settings["activations"],
+        scores=wish.settings["scores"],
+    )
 
 
 SCHEME = Scheme(
@@ -30,5 +37,10 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=False,
     calibrated=True,
-    settings={"range": tuple(RANGES), "weight_bits": WEIGHT_BITS},
+    settings={
+        "range": tuple(RANGES),
+        "activations": ("uint8", "int8"),
+        "scores": ("int8", "float32"),
+        "weight_bits": WEIGHT_BITS,
+    },
 )

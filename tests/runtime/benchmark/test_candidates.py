@@ -13,7 +13,7 @@ import pytest
 from edgeplm_runtime.benchmark import candidates
 from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Candidate, Gone
 from edgeplm_runtime.benchmark.cells import cell_inputs
-from edgeplm_runtime.benchmark.protocol import Job
+from edgeplm_runtime.benchmark.protocol import NAMES, Job
 from edgeplm_runtime.engine import Engine
 
 
@@ -36,7 +36,7 @@ def test_a_variant_answers_in_its_own_process_as_in_this_one(
         peak = candidate.peak_rss_bytes()
     finally:
         candidate.close()
-    wanted = engine.forward(**cell.arrays)["logits"]
+    wanted = engine.forward(*(cell.arrays[name] for name in NAMES))["logits"]
     np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), wanted, rtol=1e-5, atol=1e-6)
     assert len(samples) == 4
     assert all(ms > 0 for ms in samples)

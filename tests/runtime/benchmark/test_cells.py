@@ -20,7 +20,7 @@ def test_rows_have_the_length_that_was_asked_for(engine: Engine, batch: int, len
     assert len(found.texts) == batch
     # A word may be more than one token: a row may lack a few, never most.
     assert (mask.sum(axis=1) >= max(1, found.length - 4)).all()
-    engine.forward(**found.arrays)
+    engine.forward(ids, mask, found.arrays["token_type_ids"])
 
 
 def test_the_texts_are_those_of_the_ids(engine: Engine) -> None:

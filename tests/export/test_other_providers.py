@@ -166,7 +166,7 @@ def test_a_cache_wants_hashes(classifier_bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("streams=0", "whole number from 1"), ("strams=1", "Did you mean 'streams'"), ("x", "NAME=VALUE")],
+    [("streams=0", "whole number from 1"), ("stream=1", "Did you mean 'streams'"), ("x", "NAME=VALUE")],
 )
 def test_a_wrong_option_is_told_before_the_provider_is_asked(classifier_bundle: Path, option: str, words: str) -> None:
     command = [sys.executable, "-m", "edgeplm", "run", str(classifier_bundle), "a", "--provider", "OpenVINO"]

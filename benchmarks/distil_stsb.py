@@ -1,7 +1,7 @@
 """How much of a sentence embedder's STS-B Spearman does its static student keep, beside model2vec's distillation?
 
-Teacher: all-minilm-l6-v2. Students learn from the sentences of the STS-B training pairs and further plain sentences
-without any score, and are examined on the English test pairs. model2vec distils the same teacher in an environment of
+Teacher: all-minilm-l6-v2. Students learn from the sentences of the STS-B training pairs, without their
+scores, and are examined on the English test pairs. model2vec distils the same teacher in an environment of
 its own, to the same width; its table is exported, as a StaticEmbedding folder, and examined in the same way.
 
     python -m benchmarks.distil_stsb [STUDENT …]
@@ -31,7 +31,6 @@ TEACHER = "all-minilm-l6-v2"
 STUDENTS = ("static:256", "static:128")
 MODEL2VEC = "model2vec[distill]==0.10.0"
 WIDTH = 256
-UNLABELLED = (("subj", "train.tsv"), ("mrpc", "train.tsv"))
 
 
 def main() -> None:
@@ -45,7 +44,6 @@ def main() -> None:
         students=tuple(sys.argv[1:]) or STUDENTS,
         train=data / "stsb" / "en-train.tsv",
         evaluation=data / "stsb" / "en-test.tsv",
-        unlabelled=[data.joinpath(*parts) for parts in UNLABELLED],
         wishes=Wishes(),
         work=work,
         progress=lambda message: print(f"· {time.monotonic() - start:.0f} s: {message}", file=sys.stderr, flush=True),

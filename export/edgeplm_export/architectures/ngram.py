@@ -16,7 +16,6 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-WORDS_LEFT_OUT = 0.3  # of each text while it learns
 # Odd primes of 31 bits at most: with ids below 2^20, id × prime stays far below 2^63.
 PRIMES = (1_000_003, 7_368_787, 402_653_189)
 
@@ -64,8 +63,6 @@ class NgramForSequenceClassification(PreTrainedModel):
 
     def pool(self, pieces: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Rows of the pieces (batch, tokens, width) and those of their n-grams → their mean (batch, width)."""
-        if self.training:
-            mask = mask * (torch.rand(mask.shape, device=mask.device) >= WORDS_LEFT_OUT)
         weights = mask.to(pieces.dtype).unsqueeze(-1)
         total, count = (pieces * weights).sum(dim=1), weights.sum(dim=1)
         # A zero before the first token instead of slices: a text of one token has no pairs, and needs no other graph.

@@ -13,9 +13,6 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-WORDS_LEFT_OUT = 0.3  # of each text while it learns: what is known of a word must not hang on its neighbours
-
-
 class StaticConfig(PretrainedConfig):
     """`hidden_size`: the width of the table; `head_size`: units of the head's hidden layer, 0 for a linear one."""
 
@@ -51,8 +48,6 @@ class StaticForSequenceClassification(PreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Mean over the tokens that the mask (batch, tokens) leaves, then the head."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        if self.training:
-            mask = mask * (torch.rand(mask.shape, device=mask.device) >= WORDS_LEFT_OUT)
         weights = mask.to(self.table.weight.dtype).unsqueeze(-1)  # (batch, tokens, 1)
         pooled = (self.table(input_ids) * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
         pooled = self.dropout(pooled)

@@ -29,7 +29,7 @@ from edgeplm_runtime.numerics import Floats
 
 MIN_TEXTS = 100  # to learn from; fewer show a student almost no words
 HELD_SHARE = 0.1  # kept from training, for early stopping and the temperature
-MOST_SEEN = 0.1  # share of the evaluation rows that may stand in the training texts (they are taken out)
+MOST_SEEN = 0.1  # share of the texts to learn from that the evaluation may ask too (they are taken out)
 NUMBERS = 0.9  # a column of texts that are numbers to this share is the wrong column
 TASKS = ("text-classification", "sentence-similarity")
 
@@ -201,10 +201,10 @@ def _unseen(examples: list[Example], tested: Data, train: Path, notes: list[str]
     seen = rows_seen(examples, tested)
     if not seen:
         return examples
-    if len(seen) > MOST_SEEN * len(tested.rows):
+    if len(seen) > MOST_SEEN * len(examples):
         raise BadInput(
-            f"{len(seen)} texts to learn from are among the {len(tested.rows)} of {tested.path}: the students would be "
-            f"examined on what they have learned. Give an --eval that has no row of {train} or of --unlabelled."
+            f"{len(seen)} of {len(examples)} texts to learn from are among those of {tested.path}: the students would "
+            f"be examined on what they have learned. Give an --eval that has no row of {train} or of --unlabelled."
         )
     notes.append(f"{len(seen)} texts that {tested.path} asks were taken out of what is learned")
     return [example for position, example in enumerate(examples) if position not in seen]

@@ -81,7 +81,7 @@ def test_labels_in_another_order_are_refused_with_the_order(  # FIELD 100
 
 
 def test_the_evaluation_may_not_be_what_was_learned(ask: Ask, data: Path) -> None:
-    with pytest.raises(BadInput, match=r"300 texts to learn from are among the 300 of .*train\.tsv"):
+    with pytest.raises(BadInput, match=r"300 of 300 texts to learn from are among those of .*train\.tsv"):
         ask(evaluation=data / "train.tsv")
 
 

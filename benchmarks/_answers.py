@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -52,9 +52,8 @@ def answers(bundle: Bundle, graph: Path, rows: Sequence[Sequence[str]]) -> Float
             "attention_mask": pad([[1] * len(row) for row in ids], 0, left=False),
             "token_type_ids": pad([[0] * len(row) for row in ids], 0, left=False),
         }
-        for position, answer in zip(
-            batch, session.run([output], {name: feeds[name] for name in inputs})[0], strict=True
-        ):
+        (rows,) = cast("list[Floats]", session.run([output], {name: feeds[name] for name in inputs}))
+        for position, answer in zip(batch, rows, strict=True):
             found[position] = answer
     return np.stack(found)
 
@@ -63,9 +62,9 @@ def figures(bundle: Bundle, rows: Sequence[Sequence[str]], exact: Floats, found:
     """Of embeddings Spearman with the scores and cosine with float32; of logits accuracy, answers turned, KL."""
     if len(rows[0]) == 3:
         first, second = np.split(found / np.linalg.norm(found, axis=1, keepdims=True), 2)
-        gold = [float(row[2]) for row in rows]
+        scores = [float(row[2]) for row in rows]
         cosine = (exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
-        spearman = float(stats.spearmanr((first * second).sum(axis=1), gold).statistic)
+        spearman = float(stats.spearmanr((first * second).sum(axis=1), scores).statistic)
         return {"spearman": spearman, "cosine": float(cosine.mean()), "cosine, least": float(cosine.min())}
     labels = bundle.manifest.labels or ()
     gold = np.array([labels.index(row[1]) if row[1] in labels else int(row[1]) for row in rows])

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._answers import Floats, answers, figures, rows_of
-from benchmarks._candidates import TORCH
 from benchmarks._common import HERE, WORK, assets, bundle_of, environment, write
 from edgeplm.cli._output import console, table
+from edgeplm_export.bench.peers import TORCH
 from edgeplm_export.feeding import feed
 from edgeplm_export.quantize import SCHEMES, Wish
 from edgeplm_export.quantize.graph_edit import OWN, array_of, constant, open_graph, save_graph

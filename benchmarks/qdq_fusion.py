@@ -75,7 +75,7 @@ def _ask(peer: str, module: str, job: dict[str, Any]) -> Any:
             f"benchmarks.peers.{module}",
             json.dumps({**job, "threads": cores_usable()}),
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -35,10 +35,10 @@ def test_the_chance_of_a_loss_beyond_max_drop_agrees_with_the_upper_bound() -> N
         after[rng.choice(rows, turned, replace=False)] = False
         found = compare(METRICS["accuracy"], gold, gold, after, max_drop=0.005)
         assert (found.beyond <= 0.05) is (found.high <= 0.005)
-    gold = rng.normal(size=300)
-    before, after = gold + rng.normal(size=300), gold + rng.normal(size=300)
+    values = rng.normal(size=300)
+    before, moved = values + rng.normal(size=300), values + rng.normal(size=300)
     for limit in (-0.2, 0.0, 0.05, 0.2):
-        found = compare(METRICS["spearman"], gold, before, after, max_drop=limit)
+        found = compare(METRICS["spearman"], values, before, moved, max_drop=limit)
         assert (found.beyond <= 0.05) is (found.high <= limit)
 
 

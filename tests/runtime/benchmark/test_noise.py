@@ -98,5 +98,11 @@ def test_load_before_the_run_is_noise(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_without_counters_nothing_is_claimed(tmp_path: Path) -> None:
     found = Watch(root=tmp_path).noise([])
     assert found.findings == ()
-    figures = (found.stolen_share, found.foreign_share, found.stopped_s, found.throttle_events, found.mhz)
+    figures: tuple[object, ...] = (
+        found.stolen_share,
+        found.foreign_share,
+        found.stopped_s,
+        found.throttle_events,
+        found.mhz,
+    )
     assert figures == (None,) * 5

@@ -52,8 +52,8 @@ def answers(bundle: Bundle, graph: Path, rows: Sequence[Sequence[str]]) -> Float
             "attention_mask": pad([[1] * len(row) for row in ids], 0, left=False),
             "token_type_ids": pad([[0] * len(row) for row in ids], 0, left=False),
         }
-        (rows,) = cast("list[Floats]", session.run([output], {name: feeds[name] for name in inputs}))
-        for position, answer in zip(batch, rows, strict=True):
+        (given,) = cast("list[Floats]", session.run([output], {name: feeds[name] for name in inputs}))
+        for position, answer in zip(batch, given, strict=True):
             found[position] = answer
     return np.stack(found)
 

@@ -61,7 +61,8 @@ def _model() -> None:
     work.mkdir(parents=True, exist_ok=True)
     wish = Wish(batches=batches, settings=SCHEMES["int8-conditioned"].defaults)
     real = dict(CONDITIONERS)
-    sessions, rows = {}, {}
+    sessions: dict[str, onnxruntime.InferenceSession] = {}
+    rows: dict[str, dict[str, Any]] = {}
     exact = answers(bundle, graph, test)
     for name, scheme in (("first", "int8-conditioned"), ("cost", "int8-conditioned"), ("rotated", "int8-rotated")):
         for path in work.glob("*.onnx*"):

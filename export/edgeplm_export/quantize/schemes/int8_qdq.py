@@ -43,4 +43,5 @@ SCHEME = Scheme(
         "scores": ("int8", "float32"),
         "weight_bits": WEIGHT_BITS,
     },
+    providers=("CPU", "OpenVINO", "TensorRT"),
 )

@@ -36,5 +36,5 @@ SCHEME = Scheme(
     apply=_apply,
     optimized=False,
     calibrated=True,
-    settings={"range": tuple(RANGES), "activations": ("uint8", "int8"), "scores": ("int8", "float32")},
+    settings={"range": tuple(RANGES), "activations": ("uint8", "int8"), "scores": ("float32", "int8")},
 )

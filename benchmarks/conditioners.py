@@ -36,6 +36,12 @@ KINDS = {
     "feed-forward up": lambda name: name.endswith("intermediate.dense"),
     "feed-forward down": lambda name: name.endswith("output.dense") and "attention" not in name,
 }
+# Inside Attention nothing can be added, and splitting needs a product right before.
+IMPOSSIBLE = {
+    "queries, keys, values": ("outliers", "suppression", "splitting"),
+    "attention output": ("splitting",),
+    "feed-forward up": ("splitting",),
+}
 PASSAGES, CALIBRATION = 64, 256
 SHORTEST = 200  # characters of a passage
 Batches = Callable[[], Iterator[Feeds]]
@@ -64,7 +70,7 @@ def main() -> None:
 
     for kind, is_kind in KINDS.items():
         for conditioner in CONDITIONERS:
-            if kind != "queries, keys, values" or conditioner != "outliers":
+            if conditioner not in IMPOSSIBLE.get(kind, ()):
                 measure(kind, [conditioner], is_kind, {})
     for choice in (["plain", "outliers", "rotation"], ["smoothing", "outliers", "rotation"], ["rotation"]):
         measure("all products", choice, lambda name: True, {})

@@ -147,7 +147,7 @@ def test_a_pair_at_the_wrong_scale_is_refused_by_the_gate(
         qdq, "pair", lambda value, node, low, high, kind: pair(value, node, low / 1000, high / 1000, kind)
     )
     with pytest.raises(NothingWritten, match="parity:"):
-        quantize(bundle, scheme="int8-qdq", repair=False)
+        quantize(bundle, scheme="int8-qdq", settings={"scores": "int8"}, repair=False)
     assert [variant.name for variant in open_bundle(bundle).manifest.variants] == before
 
 

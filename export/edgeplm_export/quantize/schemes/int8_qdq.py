@@ -40,7 +40,7 @@ SCHEME = Scheme(
     settings={
         "range": tuple(RANGES),
         "activations": ("uint8", "int8"),
-        "scores": ("int8", "float32"),
+        "scores": ("float32", "int8"),
         "weight_bits": WEIGHT_BITS,
     },
     providers=("CPU", "OpenVINO", "TensorRT"),

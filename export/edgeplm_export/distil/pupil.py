@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from edgeplm_export.quality.questions import Question
 SOFT = {Question.CLASSES: losses.soft_labels, Question.SETS: losses.soft_sets, Question.VALUES: losses.values}
 # What a student of the same family can learn from inside the teacher, and the weight beside the soft labels.
 INNER = {"hidden_states": 0.1, "attention": 1.0, "value_relations": 1.0}
-RELATION_HEADS = 12
+RELATION_HEADS = 12  # at most: MiniLM v2 uses 48 of a BERT-large, 12 for students of 384
 
 
 class Pupil(nn.Module):
@@ -74,6 +75,11 @@ class Pupil(nn.Module):
             loss = loss + self._inside(found, features, attention_mask)
         return {"loss": loss}
 
+    def _relation_heads(self, teacher: Any) -> int:
+        """The most parts, up to RELATION_HEADS, into which both widths can be cut."""
+        both = math.gcd(self.student.config.hidden_size, teacher.config.hidden_size)
+        return max(heads for heads in range(1, RELATION_HEADS + 1) if both % heads == 0)
+
     def _on_labels(self, logits: torch.Tensor, gold: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """The usual loss on the labelled rows of the batch; 0 where there are none."""
         if self.question is Question.CLASSES:
@@ -90,7 +96,7 @@ class Pupil(nn.Module):
             shown = teacher(**features, output_hidden_states=True, output_attentions="attention" in self.inner)
         total = mask.new_zeros((), dtype=torch.float32)
         if "hidden_states" in self.inner:
-            for mine, (other) in enumerate(self.layers, start=1):
+            for mine, other in enumerate(self.layers, start=1):
                 total = total + INNER["hidden_states"] * losses.hidden_states(
                     self.widen(found.hidden_states[mine]), shown.hidden_states[other + 1], mask
                 )
@@ -101,7 +107,7 @@ class Pupil(nn.Module):
                 )
         if "value_relations" in self.inner:
             total = total + INNER["value_relations"] * losses.value_relations(
-                found.hidden_states[-1], shown.hidden_states[-1], mask, RELATION_HEADS
+                found.hidden_states[-1], shown.hidden_states[-1], mask, self._relation_heads(teacher)
             )
         return total
 

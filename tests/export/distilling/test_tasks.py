@@ -15,6 +15,7 @@ from edgeplm_export.distilling import Wishes, distil
 from edgeplm_export.toys import make_toy
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.engine import load
+from edgeplm_runtime.errors import BadInput
 
 
 Sentences = Callable[[int, int], list[tuple[str, int]]]
@@ -102,3 +103,45 @@ def _bundle(checkpoint: Path, tmp_path: Path) -> Path:
     from edgeplm_export.pipeline import export
 
     return export(str(checkpoint), tmp_path / "bundle").path
+
+
+@pytest.mark.parametrize(
+    ("student", "losses"),
+    [
+        ("transformer:1x32", ("hidden_states", "attention", "value_relations")),
+        ("transformer:1x16", ("hidden_states", "value_relations")),
+    ],
+)
+def test_a_transformer_learns_from_inside_its_teacher(
+    toy_classifier: Path, sentences: Sentences, tmp_path: Path, student: str, losses: tuple[str, ...]
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(text for text, _ in sentences(150, 14)), encoding="utf-8")
+    found = [
+        distil(
+            str(toy_classifier),
+            tmp_path / f"out-{len(some)}",
+            students=[student],
+            train=texts,
+            schemes=(),
+            work=tmp_path / "work",
+            wishes=Wishes(epochs=1, losses=some),
+        ).learned[0]
+        for some in ((), losses)
+    ]
+    assert found[0].held_loss != found[1].held_loss
+
+
+def test_attention_is_not_learned_by_a_student_of_fewer_heads(
+    toy_classifier: Path, sentences: Sentences, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(text for text, _ in sentences(150, 14)), encoding="utf-8")
+    with pytest.raises(BadInput, match="attention is learned head by"):
+        distil(
+            str(toy_classifier),
+            tmp_path / "out",
+            students=["transformer:1x16"],
+            train=texts,
+            wishes=Wishes(losses=("attention",)),
+        )

@@ -69,6 +69,11 @@ def _build(lesson: Lesson, shape: tuple[int, int]) -> Built:
     if shape[1] == lesson.teacher.config.hidden_size:
         # The teacher's own word vectors: half of all weights, and a small data set shows few of the words.
         student.get_input_embeddings().weight.requires_grad_(False)
+    if "attention" in lesson.losses and shape[1] != lesson.teacher.config.hidden_size:
+        raise BadInput(
+            f"transformer:{shape[0]}x{shape[1]} has fewer heads than the teacher, and attention is learned head by "
+            "head. Leave --loss attention out; value_relations compares any two widths."
+        )
     inner = tuple(name for name in lesson.losses if name in INNER)
     module = Pupil(
         student,

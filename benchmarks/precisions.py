@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Row, started
 from benchmarks._common import WORK, assets, bundle_of, ratio, write
+from benchmarks._fidelity import CLASSES, Class, Fidelity, compared
 from edgeplm.cli._output import console, table
-from edgeplm_export.bench.fidelity import CLASSES, Class, Fidelity, compared
 from edgeplm_export.bench.peaks import measure, or_better, read_rate
 from edgeplm_export.bench.roofline import Work
 from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Candidate, Gone

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks._candidates import BASE, PEERS, Row, started
+from benchmarks._fidelity import Fidelity, compared
 from benchmarks.precisions import Measured, _limits, _verdicts
-from edgeplm_export.bench.fidelity import Fidelity, compared
 from edgeplm_export.bench.peaks import or_better
 from edgeplm_export.bench.roofline import Work
 from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Gone

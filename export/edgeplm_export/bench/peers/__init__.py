@@ -31,7 +31,7 @@ ENVIRONMENTS: dict[str, Sequence[Sequence[str]]] = {
 class Peer:
     """A peer: its module here, the module's own word for what it is to be, its environment.
 
-    `precision` is what its matrix products run in; `exact`: its answers should be torch's up to rounding.
+    `precision` is what its matrix products run in.
     """
 
     module: str
@@ -39,11 +39,6 @@ class Peer:
     environment: str
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     reads: Literal["ids", "texts"] = "ids"
-
-    @property
-    def exact(self) -> bool:
-        """Whether a cosine below that of rounding is worth a word."""
-        return self.precision == "fp32"
 
 
 # By the name that --against takes.

@@ -22,7 +22,7 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.option("--jsonl", is_flag=True, help='Lines of stdin are JSON: a text, or a pair {"text", "text_pair"}.')
 @click.option("--variant", default="auto", show_default=True, help="The variant to run.")
 @click.option("--provider", default="auto", show_default=True, help="CPU, CUDA, TensorRT or OpenVINO.")
-@click.option("--threads", type=int, help="Threads of all graph calls together; default: the cores this process may use.")
+@click.option("--threads", type=int, help="Threads of all calls together; default: the cores this process may use.")
 @click.option("--top-k", type=int, help="How many labels to print for each text; 0 for all of them.")
 @click.option("--function-to-apply", help="softmax, sigmoid, none or default.")
 @click.option("--prompt-name", help="A prompt of the bundle to put before each text.")

@@ -24,9 +24,7 @@ ONE_SHOT = 8  # up to so many texts, a start without prepacked weights costs les
 @click.option("--provider", default="auto", show_default=True, help="CPU, OpenVINO, CUDA, …: docs/providers.md.")
 @click.option("--provider-option", "options", multiple=True, help="Of the provider, NAME=VALUE, like streams=2.")
 @click.option("--cache-dir", type=click.Path(), help="A folder where the provider keeps what it compiles.")
-@click.option(
-    "--threads", type=int, help="Threads of all graph calls together; default: the cores this process may use."
-)
+@click.option("--threads", type=int, help="Threads of all calls together; default: the cores this process may use.")
 @click.option("--top-k", type=int, help="How many labels to print for each text; 0 for all of them.")
 @click.option("--function-to-apply", help="softmax, sigmoid, none or default.")
 @click.option("--prompt-name", help="A prompt of the bundle to put before each text.")

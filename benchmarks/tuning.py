@@ -2,9 +2,9 @@
 
     python -m benchmarks.tuning [--model NAME …] [--batch N]
 
-The sweep opens every variant × provider × threads × token budget once a turn, in an order of its own each turn, and
-calls each as often as the race calls its winner. tune's winner is then looked up in the sweep: how far is it behind the
-sweep's best? Raw result: benchmarks/results/MACHINE/tuning.json.
+The sweep opens every variant × provider × threads × spinning × arena × lanes × token budget once a turn, in an order of
+its own each turn. tune's winner is then looked up in it: how far is it behind the sweep's best? Raw result:
+benchmarks/results/MACHINE/tuning.json.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from edgeplm_runtime.errors import EdgePLMError
 from edgeplm_runtime.profile import OFF
 from edgeplm_runtime.tuning import tune
 from edgeplm_runtime.tuning.race import Entrant, ranked
-from edgeplm_runtime.tuning.space import Pins, for_lists, space
+from edgeplm_runtime.tuning.space import Pins, for_lists, for_sessions, space
 from edgeplm_runtime.tuning.workload import of_lengths, ready
 
 
 MODELS = ("all-minilm-l6-v2", "minilm-l6-sst2", "distilbert-trec6")
 SCHEMES = ("int8-static", "int8-rotated", "int8-conditioned", "int8-weights")
 LENGTHS = (16, 128)
-SWEEP_TURNS, SWEEP_CALLS = 4, 15
+SWEEP_TURNS, SWEEP_CALLS = 2, 8
 
 
 def main() -> None:
@@ -78,7 +78,8 @@ def _compare(model: str, bundle: Path, batch: int) -> dict[str, Any]:
     with load(bundle, profile=OFF) as engine:
         work = of_lengths(engine, LENGTHS, batch)
     pins = Pins()
-    entrants = [Entrant(c) for choice in space(opened, pins).choices for c in for_lists(choice, pins)]
+    sessions = [s for choice in space(opened, pins).choices for s in for_sessions(choice, pins) or [choice]]
+    entrants = [Entrant(c) for session in sessions for c in for_lists(session, pins)]
     for turn in range(SWEEP_TURNS):
         print(f"{model}: sweep, turn {turn + 1} of {SWEEP_TURNS}, {len(entrants)} choices", file=sys.stderr)
         for entrant in random.Random(turn).sample(entrants, len(entrants)):

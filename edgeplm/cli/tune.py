@@ -54,6 +54,8 @@ class Milliseconds(click.ParamType[float]):
 @click.option("--threads", type=int, help="Pin the threads inside one operator.")
 @click.option("--lanes", type=int, help="Pin the graph calls that run side by side in long lists.")
 @click.option("--token-budget", type=int, help="Pin the token budget of a batch.")
+@click.option("--spinning/--no-spinning", default=None, help="Pin whether threads wait actively after a call.")
+@click.option("--arena/--no-arena", default=None, help="Pin whether the memory of a call is kept for the next.")
 @click.option("--out", type=click.Path(), help="Write the profile to this file, for load(profile=…) and run --profile.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def command(
@@ -69,6 +71,8 @@ def command(
     threads: int | None,
     lanes: int | None,
     token_budget: int | None,
+    spinning: bool | None,
+    arena: bool | None,
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -98,6 +102,8 @@ def command(
             threads=threads,
             lanes=lanes,
             token_budget=token_budget,
+            spinning=spinning,
+            arena=arena,
             variants=passed,
             out=None if out is None else Path(out),
             tell=progress,
@@ -129,6 +135,8 @@ def _show(bundle: str, done: Tuned) -> None:
         "threads",
         "lanes",
         "tokens a batch",
+        "spinning",
+        "arena",
         "ms a call",
         "p90 ms",
         "calls",
@@ -141,6 +149,8 @@ def _show(bundle: str, done: Tuned) -> None:
             str(choice.threads),
             str(choice.lanes),
             str(choice.token_budget),
+            _yes(choice.spinning),
+            _yes(choice.arena),
             f"{row.median_ms:.2f}",
             f"{row.p90_ms:.2f}",
             str(row.samples),
@@ -154,6 +164,10 @@ def _show(bundle: str, done: Tuned) -> None:
         note(f"left out: {name}: {reason}")
     if done.path is not None:
         screen.print(f"stored in {done.path}", markup=False)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _passed(bundle: str, evaluation: str, max_drop: float, progress: Callable[[str], None]) -> list[str]:

@@ -29,7 +29,7 @@ AUTO, OFF = "auto", "off"
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What can be chosen when a bundle is loaded. `lanes`: graph calls side by side in long lists, the threads divided
-    among them. `token_budget`: rows × padded length of one batch.
+    among them. `token_budget`: rows × padded length of one batch. `spinning` and `arena`: as load() takes them.
     """
 
     variant: str
@@ -37,13 +37,16 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     lanes: int
     token_budget: int
+    spinning: bool = True
+    arena: bool = True
 
     @property
     def words(self) -> str:
         """The choice in a line, for tables and notes."""
+        less = [name for name, kept in (("spinning", self.spinning), ("arena", self.arena)) if not kept]
         return (
             f"{self.variant} on {self.provider}, threads {self.threads}, lanes {self.lanes}, batches of "
-            f"{self.token_budget} tokens"
+            f"{self.token_budget} tokens" + "".join(f", no {name}" for name in less)
         )
 
 

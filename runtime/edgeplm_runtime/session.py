@@ -157,7 +157,8 @@ class SessionSettings:
     `prepack` lays weights out for the kernels: faster calls, slower start, more memory. `memory_limit_bytes`
     bounds what the graph's values take on the CPU, the mapped weights left out. `timeout_s` bounds the opening
     and each run: they end as soon as the operator, or the optimizer's pass, that is at work has ended.
-    `share_threads`: use the pool of threads of the process; the first session that does sets its size.
+    `spinning`: threads wait actively for a moment before they sleep. `arena`: memory of values is kept for the next
+    call. `share_threads`: use the pool of threads of the process; the first session that does sets its size.
 
     For the provider: the `precision` that it is to compute in, its own `options`, the folder in which it may keep
     what it compiles, and for the graph's `inputs` the shapes that will come.
@@ -174,6 +175,8 @@ class SessionSettings:
     memory_limit_bytes: int | None = None
     timeout_s: float | None = None
     share_threads: bool = False
+    spinning: bool = True
+    arena: bool = True
 
 
 class GraphSession:
@@ -235,6 +238,8 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
     else:
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spinning)))
+    options.enable_cpu_mem_arena = settings.arena
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if settings.optimize else levels.ORT_DISABLE_ALL

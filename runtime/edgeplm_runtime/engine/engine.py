@@ -73,6 +73,8 @@ def load(
     stable: bool = True,
     lanes: int | None = None,
     share_threads: bool = False,
+    spinning: bool | None = None,
+    arena: bool | None = None,
     memory_limit_bytes: int | None = None,
     timeout_s: float | None = None,
     profile: str = AUTO,
@@ -90,8 +92,9 @@ def load(
     token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
     a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. lanes:
     graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU, else 1.
-    share_threads: one pool of threads for all engines that this process loads from now on. For bundles of unknown
-    origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the opening of
+    share_threads: one pool of threads for all engines that this process loads from now on. spinning: threads wait
+    actively for a moment after a call; arena: memory of a call is kept for the next; both True by default. For bundles
+    of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the opening of
     the graph, both None for no limit. profile: "auto", the one that `edgeplm tune` stored for this bundle and machine,
     which then decides what is left open here; "off"; or the path of one, which must fit. provider_options: of the
     provider, by the names of its row (docs/providers.md), like {"streams": 2}. cache_dir: a folder where the provider
@@ -113,6 +116,8 @@ def load(
             stable=stable,
             lanes=lanes,
             share_threads=share_threads,
+            spinning=spinning,
+            arena=arena,
             memory_limit_bytes=memory_limit_bytes,
             timeout_s=timeout_s,
             profile=profile,

@@ -285,6 +285,8 @@ def _session(
         memory_limit_bytes=settings.memory_limit_bytes,
         timeout_s=settings.timeout_s,
         share_threads=settings.share_threads,
+        spinning=settings.spinning is not False,
+        arena=settings.arena is not False,
         precision=variant.precision,
         options=provider.chosen(settings.provider_options),
         inputs=text.inputs,

@@ -36,6 +36,8 @@ def plan(bundle: Bundle, settings: Settings) -> Plan:
         "threads": settings.threads,
         "lanes": settings.lanes,
         "token_budget": settings.token_budget,
+        "spinning": settings.spinning,
+        "arena": settings.arena,
     }
     for choice in fitting(found.profile, **pinned):
         chosen = replace(
@@ -45,6 +47,8 @@ def plan(bundle: Bundle, settings: Settings) -> Plan:
             threads=choice.threads,
             lanes=None if settings.share_threads else choice.lanes,
             token_budget=choice.token_budget,
+            spinning=choice.spinning,
+            arena=choice.arena,
         )
         return Plan(settings=chosen, profile=found.words, tuned=True)
     return untuned(settings, f"none for what was asked for ({found.words})")

@@ -28,6 +28,8 @@ class Settings:
     stable: bool
     lanes: int | None
     share_threads: bool
+    spinning: bool | None
+    arena: bool | None
     memory_limit_bytes: int | None
     timeout_s: float | None
     profile: str
@@ -49,6 +51,9 @@ class Settings:
         for name, switch in (("stable", self.stable), ("share_threads", self.share_threads)):
             if not isinstance(switch, bool):
                 raise BadInputType(f"{name} is {switch!r}; expected True or False.")
+        for name, choice in (("spinning", self.spinning), ("arena", self.arena)):
+            if choice is not None and not isinstance(choice, bool):
+                raise BadInputType(f"{name} is {choice!r}; expected True or False, or None for the default.")
         if self.share_threads and self.lanes not in (None, 1):
             raise BadInput(f"lanes is {self.lanes}; engines that share their threads have one. Leave one of them out.")
         for name, value in (("variant", self.variant), ("provider", self.provider), ("profile", self.profile)):

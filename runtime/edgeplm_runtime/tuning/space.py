@@ -30,6 +30,8 @@ class Pins:
     threads: int | None = None
     lanes: int | None = None
     token_budget: int | None = None
+    spinning: bool | None = None
+    arena: bool | None = None
     variants: Collection[str] | None = None
 
 
@@ -64,6 +66,8 @@ def space(bundle: Bundle, pins: Pins) -> Space:
                         threads=threads,
                         lanes=pins.lanes or usual_lanes(name, threads),
                         token_budget=pins.token_budget or TOKEN_BUDGET,
+                        spinning=pins.spinning is not False,
+                        arena=pins.arena is not False,
                     )
                     for threads in _threads(pins)
                     if pins.lanes is None or threads >= pins.lanes
@@ -75,6 +79,17 @@ def space(bundle: Bundle, pins: Pins) -> Space:
             + ". `edgeplm inspect` shows what the bundle has, `edgeplm doctor` what works here."
         )
     return Space(choices=found, default=_default(bundle, found), left_out=left_out)
+
+
+def for_sessions(choice: Choice, pins: Pins) -> list[Choice]:
+    """The choice with threads that wait actively or sleep, and with memory kept or given back; only the CPU's own."""
+    if choice.provider != "CPU":
+        return []
+    return [
+        msgspec.structs.replace(choice, spinning=spinning, arena=arena)
+        for spinning in ((True, False) if pins.spinning is None else (pins.spinning,))
+        for arena in ((True, False) if pins.arena is None else (pins.arena,))
+    ]
 
 
 def for_lists(choice: Choice, pins: Pins) -> list[Choice]:

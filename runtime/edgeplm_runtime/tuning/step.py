@@ -24,7 +24,7 @@ from edgeplm_runtime.profile import (
     write_profile,
 )
 from edgeplm_runtime.tuning.race import LAST_TURNS, Entrant, race, ranked
-from edgeplm_runtime.tuning.space import Pins, Space, for_lists, space
+from edgeplm_runtime.tuning.space import Pins, Space, for_lists, for_sessions, space
 from edgeplm_runtime.tuning.workload import Workload, of_lengths, of_texts, ready, with_batch
 
 
@@ -60,6 +60,8 @@ def tune(
     threads: int | None = None,
     lanes: int | None = None,
     token_budget: int | None = None,
+    spinning: bool | None = None,
+    arena: bool | None = None,
     variants: Collection[str] | None = None,
     out: Path | None = None,
     tell: Tell = lambda message: None,
@@ -68,7 +70,8 @@ def tune(
 
     batch: texts of a call. lengths: tokens of made-up texts; or real `texts`, from `source`. latency_budget_ms: take
     the batch with the most texts a second of which nine calls of ten stay within it. variant, provider, threads, lanes,
-    token_budget: pinned, not measured. variants: the only ones to choose among. out: another file than the usual one.
+    token_budget, spinning, arena: pinned, not measured. variants: the only ones to choose among. out: another file than
+    the usual one.
 
     A KeyboardInterrupt ends the race, and what was measured comes back; before anything was, it goes through. Raises
     BadInput, BadBundle, ProviderUnavailable, MissingDependency, CannotWrite; GateFailed when nothing runs here, or
@@ -87,6 +90,8 @@ def tune(
         threads=threads,
         lanes=lanes,
         token_budget=token_budget,
+        spinning=spinning,
+        arena=arena,
         variants=variants,
     )
     tell("which providers work here")
@@ -97,11 +102,15 @@ def tune(
     interrupted = False
     try:
         race(entrants, partial(ready, opened.root, work), tell)
-        finalists = [entrant.choice for entrant in ranked(entrants)[:FINALISTS]]
-        if work.batch > 1:
-            more = [Entrant(c) for f in finalists for c in for_lists(f, pins) if c not in field.choices]
-            race([*ranked(entrants)[:FINALISTS], *more], partial(ready, opened.root, work), tell, after=entrants)
+        for leg in (for_sessions, for_lists) if work.batch > 1 else (for_sessions,):
+            best = ranked(entrants)[:FINALISTS]
+            known = {entrant.choice for entrant in entrants}
+            tried = dict.fromkeys(choice for entrant in best for choice in leg(entrant.choice, pins))
+            more = [Entrant(choice) for choice in tried if choice not in known]
             entrants += more
+            if more:
+                race([*best, *more], partial(ready, opened.root, work), tell, after=best)
+        finalists = [entrant.choice for entrant in ranked(entrants)[:FINALISTS]]
         if latency_budget_ms is not None and finalists:
             held = _largest_batch(opened, work, finalists, latency_budget_ms, tell)
     except KeyboardInterrupt:
@@ -152,6 +161,8 @@ def _workload(
         pins.threads,
         lanes=pins.lanes,
         token_budget=pins.token_budget,
+        spinning=pins.spinning,
+        arena=pins.arena,
         profile=OFF,
     ) as engine:
         if texts is not None:

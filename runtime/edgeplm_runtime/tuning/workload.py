@@ -83,6 +83,8 @@ def ready(bundle: Path, work: Workload, choice: Choice) -> Iterator[Callable[[],
         choice.threads,
         lanes=choice.lanes,
         token_budget=choice.token_budget,
+        spinning=choice.spinning,
+        arena=choice.arena,
         check_hashes=False,
         profile=OFF,
     ) as engine:

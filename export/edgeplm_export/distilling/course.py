@@ -19,7 +19,7 @@ from edgeplm_export.pipeline import export
 from edgeplm_export.quality.data import Data, Example, read_examples, stream_examples
 from edgeplm_export.quality.overlap import rows_seen
 from edgeplm_export.quality.predictions import Predictions, predict
-from edgeplm_export.quality.questions import Question
+from edgeplm_export.quality.questions import Question, question_of
 from edgeplm_export.tasks import load_model
 from edgeplm_runtime.bundle.manifest import Manifest
 from edgeplm_runtime.bundle.reader import open_bundle
@@ -122,7 +122,10 @@ def prepare(
     held = _held([e.label is not None or data.question is Question.NOTHING for e in examples], len(labelled), seed)
     made = augment(model, [example for position, example in enumerate(examples) if position not in held])
     examples = [*examples, *made]
-    question = data.question if model.task == "text-classification" else Question.NOTHING
+    # Without labels, too, the teacher's answers mean classes, sets or values.
+    question = question_of(manifest, paired=data.columns.text_pair is not None, labelled=True)
+    if model.task != "text-classification":
+        question = Question.NOTHING
     targets = answers(store, bundle, "fp32", examples, progress)
     _check_order(data, examples, targets, model)
     return Course(

@@ -27,7 +27,7 @@ from edgeplm_runtime.numerics import cosine
 
 TURNS = 3
 ALONE = 60  # texts that are asked one by one in a turn
-TOGETHER = 2000  # texts that are asked as a list
+TOGETHER = 600  # texts that are asked as a list
 LEAST_SECONDS = 0.3  # of a turn's list: a short one would measure the clock
 UNCOUNTED = 5
 CONFIDENCE = 0.95

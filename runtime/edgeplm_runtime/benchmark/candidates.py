@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -86,7 +87,11 @@ class Candidate:
             # Ctrl-C goes to the parent alone, which ends its candidates after it has asked what it still wants to know.
             start_new_session=True,
         )
-        hello = self._answer()
+        try:
+            hello = self._answer()
+        except BaseException:
+            self.kill()
+            raise
         self.pid = self._process.pid
         self.size_bytes: int = hello["size_bytes"]
         self.reads: str = hello["reads"]
@@ -118,11 +123,12 @@ class Candidate:
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill()
 
     def kill(self) -> None:
-        """End the process although it is at work."""
-        self._process.kill()
+        """End the process although it is at work, and what it started itself (torch.compile's workers)."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _ask(self, line: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,37 @@ def test_ctrl_c_on_the_terminal_does_not_reach_a_candidate(classifier_bundle: Pa
         assert os.getpgid(candidate.pid) != os.getpgid(0)
     finally:
         candidate.close()
+
+
+def test_what_a_candidate_started_itself_ends_with_it(tmp_path: Path) -> None:
+    """As torch.compile's workers, which would go on compiling."""
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside/parent.py").write_text(
+        "import subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from edgeplm_runtime.benchmark.protocol import Job, Opened, speak\n"
+        "def prepare(job: Job) -> None: ...\n"
+        "def opened(job: Job) -> Opened:\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "    job.path('child').write_text(str(child.pid))\n"
+        "    return Opened(call=lambda feeds: feeds, files=())\n"
+        "speak(prepare, opened)\n"
+    )
+    packages = {"its_package": str(tmp_path / "beside")}
+    candidate = Candidate("its_package.parent", _job(tmp_path, tmp_path / "own"), packages=packages)
+    child = int((tmp_path / "own/child").read_text())
+    os.kill(child, 0)
+    candidate.kill()
+    state = ""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state == "Z":  # ended; whoever inherited it has not yet looked
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the child is still there: {state}")
 
 
 def test_none_is_started_when_memory_is_short(

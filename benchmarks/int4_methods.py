@@ -110,13 +110,14 @@ def halves(packed: NDArray[Any]) -> NDArray[Any]:
 
 
 def theirs(model: str, method: str, work: Path) -> dict[str, Floats]:
-    """The numbers of neural-compressor's weights, (outputs, inputs) by the name of the Linear."""
+    """The numbers of neural-compressor's weights, (K, N) by the name of the Linear."""
     python = environment("neural-compressor", *PEER)
     out = work / f"{method}.npz"
     script = HERE / "peers" / "neural_compressor_weights.py"
     command = [str(python), str(script), method, str(assets() / "models" / model), str(work / "texts.json"), str(out)]
     subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(np.load(out))
+    with np.load(out) as stored:
+        return {name: weight.T for name, weight in stored.items()}
 
 
 def filled(graph: Path, weights: dict[str, Floats], work: Path) -> Path:
@@ -134,7 +135,7 @@ def merged(site: Site, weights: dict[str, Floats]) -> Floats:
     """A site's weight (K, N) from Linears; an attention's queries, keys and values side by side."""
     parts = [f"{site.name}.{part}" for part in ("query", "key", "value")] if site.is_attention else [site.name]
     found = [next(weight for name, weight in weights.items() if part.endswith(name)) for part in parts]
-    return np.concatenate(found).T
+    return np.concatenate(found, axis=1)
 
 
 if __name__ == "__main__":

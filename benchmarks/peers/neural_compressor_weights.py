@@ -102,7 +102,8 @@ def main() -> None:
         error = float(((weight - before[name]) ** 2).sum() / (before[name] ** 2).sum())
         if error > 0.1:
             sys.exit(f"{name}: relative squared error {error:.2g}; the weights were not read as {method} wrote them")
-    np.savez(target, allow_pickle=False, **found)
+    arrays: dict[str, Any] = dict(found)
+    np.savez(target, **arrays)
 
 
 def _is_product(module: Any) -> bool:

@@ -95,10 +95,10 @@ def load(
     share_threads: one pool of threads for all engines that this process loads from now on. spinning: threads wait
     actively for a moment after a call; arena: memory of a call is kept for the next; both True by default. For bundles
     of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the
-    opening of the graph, both None for no limit. profile: "auto", the one that `edgeplm tune` stored for this bundle and
-    machine, which then decides what is left open here; "off"; or the path of one, which must fit. provider_options: of
-    the provider, by the names of its row (docs/providers.md), like {"streams": 2}. cache_dir: a folder where the
-    provider keeps what it compiles, for faster starts; None keeps nothing.
+    opening of the graph, both None for no limit. profile: "auto", the one that `edgeplm tune` stored for this bundle
+    and machine, which then decides what is left open here; "off"; or the path of one, which must fit.
+    provider_options: of the provider, by the names of its row (docs/providers.md), like {"streams": 2}. cache_dir: a
+    folder where the provider keeps what it compiles, for faster starts; None keeps nothing.
 
     Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded,
     CannotWrite (cache_dir).

@@ -52,11 +52,11 @@ def value_relations(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Te
     their parts, softmax over the second token.
     """
     logs = []
-    hole = torch.finfo(student.dtype).min
-    for states in (student, teacher):
+    hole = torch.finfo(torch.float32).min
+    for states in (student.float(), teacher.float()):
         batch, tokens, width = states.shape
         parts = states.reshape(batch, tokens, heads, width // heads).transpose(1, 2)
-        scores = parts @ parts.transpose(-1, -2) / (width // heads) ** 0.5
+        scores = (parts @ parts.transpose(-1, -2) / (width // heads) ** 0.5).float()  # bfloat16 where training is
         logs.append(functional.log_softmax(scores.masked_fill(~mask[:, None, None, :].bool(), hole), dim=-1))
     q, p = logs
     rows = (p.exp() * (p - q)).sum(dim=-1)  # (batch, heads, tokens)

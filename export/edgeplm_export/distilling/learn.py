@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def _key(course: Course, written: str, wishes: Wishes, settings: Settings) -> An
             for e in course.examples
         ],
         sorted(course.held),
-        [torch.__version__, transformers.__version__],
+        [torch.__version__, transformers.__version__, metadata.version("edgeplm")],
     ]
 
 

@@ -24,8 +24,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np  # the switch above has to be set before ONNX Runtime is imported
 
 from benchmarks._common import WORK, assets, in_turns, mixed_texts, ratio, versions, write
+from benchmarks._fidelity import compared
 from edgeplm.cli._output import console, table
-from edgeplm_export.bench.fidelity import compared
 from edgeplm_runtime.engine import Engine, load
 from edgeplm_runtime.providers import PROVIDERS
 from edgeplm_runtime.session import usable

@@ -42,8 +42,9 @@ class StaticForward(Forward):
 
 def load_static_model(checkpoint: Checkpoint, model: Any) -> TorchModel:
     """A loaded sentence-transformers model that starts with a StaticEmbedding. Raises BadCheckpoint."""
+    model.float()  # model2vec saves float16, in which an empty text gives NaN; every reference is float32
     first = model[0]
-    table = first.embedding.weight.detach().float()
+    table = first.embedding.weight.detach()
     with blamed_on(f"{checkpoint.name}: its tokenizer fails"):
         own = Tokenizer.from_str(first.tokenizer.to_str())
     own.no_truncation()

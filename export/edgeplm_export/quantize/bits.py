@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import warnings
@@ -31,16 +32,7 @@ def make_bits(
 
     Products whose count of rows is no `multiple` stay in float32, and the result says so.
     """
-    onnxruntime_module()  # sets the telemetry switch before the quantizer imports ONNX Runtime
-    # The module below calls logging.basicConfig(level=INFO), and every library would talk on stderr from then on.
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
-    root.setLevel(level)
-    root.handlers[:] = handlers
-    for name in ("onnxruntime.quantization", "neural_compressor"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quantizers = nbits_quantizers()
     model = open_graph(source)
     split = target.with_name(f"{target.name}.split")
     odd = {
@@ -54,7 +46,7 @@ def make_bits(
     try:
         loaded = onnx.load(str(split))
         products = [node.name for node in loaded.graph.node if node.op_type == "MatMul"]
-        quantizer = MatMulNBitsQuantizer(
+        quantizer = quantizers.MatMulNBitsQuantizer(
             loaded,
             bits=bits,
             block_size=int(wish.settings["block"]),
@@ -74,6 +66,20 @@ def make_bits(
     words = words_for(bits, int(wish.settings["block"]))
     kept = dict.fromkeys(wish.high, "float32: kept high")
     return Made(sites=dict.fromkeys(chosen.values(), words) | kept | odd | tables)
+
+
+def nbits_quantizers() -> Any:
+    """ONNX Runtime's module matmul_nbits_quantizer, imported without what its import does to logging."""
+    onnxruntime_module()  # sets the telemetry switch before the quantizer imports ONNX Runtime
+    # It calls logging.basicConfig(level=INFO), and every library would talk on stderr from then on.
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    module = importlib.import_module("onnxruntime.quantization.matmul_nbits_quantizer")
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for name in ("onnxruntime.quantization", "neural_compressor"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return module
 
 
 def take_apart(graph: ir.Graph, high: frozenset[str]) -> dict[str, str]:

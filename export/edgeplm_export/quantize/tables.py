@@ -23,16 +23,17 @@ def quantize_tables(graph: ir.Graph, *, portable: bool = False) -> dict[str, str
 
     `portable`: in standard operators, with one scale a row, for providers that do not know GatherBlockQuantized.
     """
-    done = {}
-    for node in find_tables(graph):
+    done: dict[str, str] = {}
+    for number, node in enumerate(find_tables(graph)):
         source = node.inputs[0]
         table = array_of(source)
         assert source is not None
         assert table is not None
         block = next((size for size in BLOCKS if table.shape[1] % size == 0), None)
         name = str(source.name)
+        label = f"{name}:{number}" if name in done else name  # two look-ups can share a table
         if portable:
-            _look_up(graph, node, table, name)
+            _look_up(graph, node, table, name, label)
             done[name] = "int8 table, a scale a row"
             continue
         if block is None:
@@ -47,7 +48,7 @@ def quantize_tables(graph: ir.Graph, *, portable: bool = False) -> dict[str, str
                 node.inputs[1],
                 constant(graph, f"{OWN}{name}:scales", scales),
             ],
-            name=f"{name}:rows",
+            name=f"{label}:rows",
             domain=MICROSOFT,
             attributes={"bits": 8, "block_size": block, "quantize_axis": 1, "gather_axis": 0},
         )
@@ -57,17 +58,17 @@ def quantize_tables(graph: ir.Graph, *, portable: bool = False) -> dict[str, str
     return done
 
 
-def _look_up(graph: ir.Graph, node: ir.Node, table: NDArray[np.float32], name: str) -> None:
-    """Gather the row as int8, and its scale, and multiply them."""
+def _look_up(graph: ir.Graph, node: ir.Node, table: NDArray[np.float32], name: str, label: str) -> None:
+    """Gather the row as int8, and its scale, and multiply them; `label` goes into the names of these nodes."""
     scales = np.abs(table).max(axis=1, keepdims=True) / LARGEST
     scales[scales == 0] = 1.0
     integers = np.clip(np.rint(table / scales), -LARGEST, LARGEST).astype(np.int8)
     at = node.inputs[1]
-    (row,) = insert(node, "Gather", [constant(graph, f"{OWN}{name}:int8", integers), at], name=f"{name}:row")
-    (wide,) = insert(node, "Cast", [row], name=f"{name}:wide", attributes={"to": ir.DataType.FLOAT})
+    (row,) = insert(node, "Gather", [constant(graph, f"{OWN}{name}:int8", integers), at], name=f"{label}:row")
+    (wide,) = insert(node, "Cast", [row], name=f"{label}:wide", attributes={"to": ir.DataType.FLOAT})
     scale_of = constant(graph, f"{OWN}{name}:scales", scales.astype(np.float32))
-    (scale,) = insert(node, "Gather", [scale_of, at], name=f"{name}:scale")
-    (found,) = insert(node, "Mul", [wide, scale], name=f"{name}:rows")
+    (scale,) = insert(node, "Gather", [scale_of, at], name=f"{label}:scale")
+    (found,) = insert(node, "Mul", [wide, scale], name=f"{label}:rows")
     ir.convenience.replace_all_uses_with(node.outputs[0], found, replace_graph_outputs=True)
     graph.remove(node, safe=True)
 

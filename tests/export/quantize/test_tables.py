@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgeplm_export.quantize.gptq import gptq
-from edgeplm_export.quantize.tables import MIDDLE, by_blocks
+from edgeplm_export.quantize.graph_edit import constant
+from edgeplm_export.quantize.tables import MIDDLE, by_blocks, quantize_tables
 from edgeplm_export.quantize.weights import per_column, used_channels
 
 
@@ -39,6 +41,21 @@ def test_a_row_of_a_table_is_rounded_by_blocks(block: int) -> None:
     assert scales.shape == (5, 128 // block)
     back = (integers.astype(np.float32) - MIDDLE).reshape(5, -1, block) * scales[:, :, None]
     assert np.all(np.abs(back.reshape(5, 128) - table).reshape(5, -1, block) <= scales[:, :, None] / 2 * 1.001)
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_two_look_ups_in_one_table_share_it_and_have_names_of_their_own(portable: bool) -> None:
+    ids = [ir.Value(name=f"ids{i}", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([1, "n"])) for i in (0, 1)]
+    graph = ir.Graph(ids, [], nodes=[], opset_imports={"": 17}, name="tables")
+    table = constant(graph, "words", np.ones((512, 128), dtype=np.float32))
+    found = [ir.node("Gather", [table, at], name=f"look{i}") for i, at in enumerate(ids)]
+    graph.extend(found)
+    graph.outputs.extend(node.outputs[0] for node in found)
+    done = quantize_tables(graph, portable=portable)
+    names = [node.name for node in graph]
+    assert list(done) == ["words"]
+    assert len(set(names)) == len(names)
+    assert sum(str(name).endswith(":int8") for name in graph.initializers) == 1
 
 
 def test_gptq_harms_the_products_less_than_rounding_to_the_nearest() -> None:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
-from edgeplm_export.quantize.bits import INT8_PRODUCTS, make_bits
-from edgeplm_runtime.session import onnxruntime_module
+from edgeplm_export.quantize.bits import INT8_PRODUCTS, make_bits, nbits_quantizers
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
-    onnxruntime_module()
-    from onnxruntime.quantization.matmul_nbits_quantizer import HQQWeightOnlyQuantConfig
-
-    config = HQQWeightOnlyQuantConfig(block_size=int(wish.settings["block"]), bits=4)
+    config = nbits_quantizers().HQQWeightOnlyQuantConfig(block_size=int(wish.settings["block"]), bits=4)
     return make_bits(source, target, wish, config, bits=4, accuracy_level=INT8_PRODUCTS)
 
 

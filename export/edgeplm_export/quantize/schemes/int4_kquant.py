@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
-from edgeplm_export.quantize.bits import INT8_PRODUCTS, make_bits
-from edgeplm_runtime.session import onnxruntime_module
+from edgeplm_export.quantize.bits import INT8_PRODUCTS, make_bits, nbits_quantizers
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
-    onnxruntime_module()
-    from onnxruntime.quantization.matmul_nbits_quantizer import KQuantWeightOnlyQuantConfig
-
-    config = KQuantWeightOnlyQuantConfig()
+    config = nbits_quantizers().KQuantWeightOnlyQuantConfig()
     # Its packing of zero points fails for an odd count of blocks (ONNX Runtime 1.31.1).
     return make_bits(source, target, wish, config, bits=4, accuracy_level=INT8_PRODUCTS, multiple=64)
 

@@ -51,8 +51,15 @@ def space(bundle: Bundle, pins: Pins) -> Space:
     """Every choice that the pins leave open. Raises BadInput (unknown names, nothing left), ProviderUnavailable."""
     left_out: dict[str, str] = {}
     found = []
+    if pins.variant is not None:
+        bundle.variant(pins.variant)
     for name in _providers(pins, left_out):
-        for candidate in candidates(bundle.manifest, variant=pins.variant or "auto", provider=name):
+        try:
+            able = candidates(bundle.manifest, variant=pins.variant or "auto", provider=name)
+        except BadInput as error:  # nothing of what is open runs on this provider
+            left_out[name] = str(error)
+            continue
+        for candidate in able:
             variant = candidate.variant.name
             if candidate.reason is not None:
                 left_out[f"{variant} on {name}"] = candidate.reason

@@ -164,12 +164,12 @@ def test_embeddings_by_score_by_pair_and_by_agreement(embedder_bundle: Path, wri
 def test_answers_that_are_not_finite_name_the_row(
     classifier_bundle: Path, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeplm_runtime.engine import engine as module
+    from edgeplm_runtime.engine import graph as module
 
     run = getattr(module, "run_graph")  # noqa: B009 - an import of the module, none of its names
 
-    def poisoned(*arguments: Any) -> Any:
-        return {name: np.full_like(value, np.nan) for name, value in run(*arguments).items()}
+    def poisoned(*arguments: Any, **options: Any) -> Any:
+        return {name: np.full_like(value, np.nan) for name, value in run(*arguments, **options).items()}
 
     monkeypatch.setattr(module, "run_graph", poisoned)
     with pytest.raises(GateFailed, match=r"fp32 gives NaN or infinite values for row 2: "):

@@ -12,7 +12,7 @@ from edgeplm_export.bench.against import PACKAGES
 from edgeplm_export.bench.environments import environment
 from edgeplm_export.bench.peers import ENVIRONMENTS as SHIPPED
 from edgeplm_export.bench.peers import TORCH
-from edgeplm_runtime.benchmark.candidates import Candidate
+from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Candidate
 from edgeplm_runtime.benchmark.protocol import Job
 
 
@@ -117,5 +117,5 @@ def started(row: Row, job: Job) -> Candidate:
     """The process of a row. Raises Gone."""
     own = row.environment
     python = environment(own, ENVIRONMENTS[own], WORK, say) if own else sys.executable
-    module = row.module if row.ours else f"edgeplm_export.bench.peers.{row.module}"
+    module = row.module if row.module == OWN_MODULE else f"edgeplm_export.bench.peers.{row.module}"
     return Candidate(module, job, python=python, packages=PACKAGES, spare_kilobytes=SPARE_KILOBYTES)

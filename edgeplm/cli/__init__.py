@@ -58,8 +58,7 @@ class Lazy(click.Group):
             sys.stdout.flush()
             return result
         except BrokenPipeError:
-            # Python flushes once more at exit, and would complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_the_rest()
             sys.exit(BROKEN_PIPE)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -115,9 +114,16 @@ def main() -> NoReturn:
     except OSError as error:
         # Without a file's name it is of the output itself: a full disk behind a redirection.
         what = f"{error.filename} cannot be used" if error.filename else "the output cannot be written"
+        if not error.filename:
+            _drop_the_rest()
         _failed(f"{what}: {error.strerror or error}.", EdgePLMError.exit_code, settings)
     except MemoryError as error:
         _failed(f"this machine has too little memory for that ({error}).", OUT_OF_MEMORY, settings)
+
+
+def _drop_the_rest() -> None:
+    """Send what stdout still holds nowhere: Python flushes once more at exit, would complain, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str, code: int, settings: dict[str, bool]) -> NoReturn:

@@ -13,7 +13,7 @@ import sys
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import
 
 import onnxruntime as ort
-import onnxruntime_ep_openvino as plugin  # type: ignore[import-not-found]
+import onnxruntime_ep_openvino as plugin
 
 
 def main() -> None:

@@ -93,7 +93,8 @@ def int8_first_bundle(saturating_bundle: Path, seven_bit_bundle: Path, tmp_path:
         shutil.copy(seven_bit_bundle / name, bundle / "seven")
         manifest["files"][f"seven/{Path(name).name}"] = {}
     seven |= {"name": "int8-7bit", "files": [f"seven/{Path(name).name}" for name in seven["files"]]}
-    manifest["variants"] = [fp32 | {"providers": ["CUDA"]}, int8, seven]
+    # Not called fp32 any more: that could prove itself on the CPU by its canary.
+    manifest["variants"] = [fp32 | {"providers": ["CUDA"], "precision": "fp16"}, int8, seven]
     canary["variants"]["int8-7bit"] = canary_other["variants"]["int8-dynamic"]
     (bundle / "proof/canary.json").write_text(json.dumps(canary), encoding="utf-8")
     for name in manifest["files"]:

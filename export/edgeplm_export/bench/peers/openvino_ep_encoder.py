@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
-import onnxruntime_ep_openvino as plugin  # type: ignore[import-not-found]
+import onnxruntime_ep_openvino as plugin
 
 from edgeplm_runtime.benchmark.protocol import HIDDEN, Absent, Arrays, Job, Opened, files_of, speak
 

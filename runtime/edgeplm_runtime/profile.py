@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.errors import BadInput, CannotWrite
 from edgeplm_runtime.machine import describe
+from edgeplm_runtime.places import place_problem, write_whole
 from edgeplm_runtime.session import provider_distributions
 
 
@@ -173,19 +173,21 @@ def read_profile(path: Path) -> DeviceProfile:
 def write_profile(path: Path, profile: DeviceProfile) -> None:
     """Write the file whole or not at all. Raises CannotWrite."""
     data = msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n"
-    beside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(beside, path)
+        write_whole(path, data)
     except OSError as error:
-        if beside is not None:
-            Path(beside).unlink(missing_ok=True)
-        raise CannotWrite(
-            f"{path} cannot be written: {error.strerror}. Give another place with --out, or set EDGEPLM_PROFILES."
-        ) from None
+        raise _cannot_write(path, error.strerror or str(error)) from None
+
+
+def check_place(path: Path) -> None:
+    """Raise CannotWrite, before anything is measured, where the profile could not be written."""
+    if problem := place_problem(path):
+        raise _cannot_write(path, problem)
+
+
+def _cannot_write(path: Path, why: str) -> CannotWrite:
+    return CannotWrite(f"{path} cannot be written: {why}. Give another place with --out, or set EDGEPLM_PROFILES.")
 
 
 def fitting(profile: DeviceProfile, **pinned: Any) -> Iterator[Choice]:

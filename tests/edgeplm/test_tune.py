@@ -67,6 +67,7 @@ def test_variants_that_lose_on_the_evaluation_data_do_not_take_part(classifier_b
         (["--texts", "/nonexistent.txt"], 2, "/nonexistent.txt cannot be read"),
         (["--out", "/dev/null/p.json", "--length", "8", "--threads", "1"], 2, "cannot be written"),
         (["--latency-budget", "0.000001ms", "--length", "8", "--threads", "1"], 1, "nothing answers one text within"),
+        (["--out", "/dev/null"], 2, "/dev/null cannot be written: it is there and no regular file"),
         (["--provider", "CUDA"], 3, "CUDA is not usable here"),
         (["--eval", "/nonexistent.csv"], 2, "/nonexistent.csv"),
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path, PurePath
 
 import jinja2
@@ -13,6 +11,7 @@ from edgeplm_export.bench.plots import SERIES, figures
 from edgeplm_export.bench.words import number, speedup, summary
 from edgeplm_runtime.benchmark.records import Report
 from edgeplm_runtime.errors import CannotWrite
+from edgeplm_runtime.places import place_problem, write_whole
 
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -21,35 +20,20 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 def check_place(path: str) -> None:
     """Raise CannotWrite, before anything is measured, where the report could not be written."""
     place = Path(path)
+    problem = place_problem(place) if place.parent.exists() else "No such file or directory"
     if place.is_dir():
-        raise CannotWrite(f"the report {path} is a folder; give the name of a file.")
-    try:
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".edgeplm-"):
-            pass
-    except OSError as error:
+        problem = "it is a folder"
+    if problem:
         raise CannotWrite(
-            f"the report {path} cannot be written ({error.strerror or error}); give a place in a folder that exists "
-            "and that you may write to."
-        ) from None
+            f"the report {path} cannot be written ({problem}); give the name of a file, in a folder that exists and "
+            "that you may write to."
+        )
 
 
 def write(report: Report, path: str) -> None:
     """Write it beside its place and rename it, so that no half of it is ever there. Raises CannotWrite."""
-    place = Path(path)
-    text = render(report)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=place.parent, prefix=".edgeplm-", suffix=".html", delete=False
-        ) as file:
-            part = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_umask())  # a temporary file is its owner's alone
-                part.replace(place)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+        write_whole(Path(path), render(report).encode())
     except OSError as error:
         raise CannotWrite(f"the report {path} cannot be written ({error.strerror or error}).") from None
 
@@ -70,9 +54,3 @@ def render(report: Report) -> str:
         speedup=speedup,
         series=SERIES,
     )
-
-
-def _umask() -> int:
-    found = os.umask(0)
-    os.umask(found)
-    return found

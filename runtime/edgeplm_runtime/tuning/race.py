@@ -8,6 +8,7 @@ engines nor bundles.
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ FAR = 1.5  # no noise that we met moves a median of a few calls by that much
 FEWEST = 2  # choices of the last round
 FIRST_TURNS = 2
 LAST_TURNS = 16
+LONGEST_S = 30.0  # no further round after it, so that calls of a second do not make minutes of rounds
 
 Call = Callable[[], float]  # runs once and gives its milliseconds
 Start = Callable[[T], AbstractContextManager[Call]]
@@ -52,7 +54,7 @@ def race(
     meets all alike. One whose start raises an EdgePLMError leaves, with the error as its problem. `after`: those of an
     earlier race; the rounds of this one count on from theirs.
     """
-    running, turns = list(entrants), FIRST_TURNS
+    running, turns, start_s = list(entrants), FIRST_TURNS, time.monotonic()
     number = max((entrant.round for entrant in after), default=0)
     while running:
         number += 1
@@ -61,7 +63,7 @@ def race(
             if entrant.problem is None:
                 _take(entrant, start, turns, number)
         running = ranked([entrant for entrant in running if entrant.problem is None])
-        if len(running) <= FEWEST or turns >= LAST_TURNS:
+        if len(running) <= FEWEST or turns >= LAST_TURNS or time.monotonic() - start_s > LONGEST_S:
             return
         running = _staying(running)
         turns *= 2

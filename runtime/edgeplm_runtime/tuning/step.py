@@ -19,6 +19,7 @@ from edgeplm_runtime.profile import (
     Choice,
     DeviceProfile,
     Measured,
+    check_place,
     key_of,
     profile_path,
     write_profile,
@@ -84,6 +85,7 @@ def tune(
     path = out or profile_path(key)
     if path is None:
         raise BadInput("there is no place for the profile: no home folder. Give --out, or set EDGEPLM_PROFILES.")
+    check_place(path)
     pins = Pins(
         variant=variant,
         provider=provider,

@@ -88,6 +88,14 @@ def test_a_second_race_goes_on_where_the_first_one_ended() -> None:
     assert [entrant.choice for entrant in ranked([*first, second[-1]])][:2] == [1, 2]
 
 
+def test_slow_calls_get_no_further_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeplm_runtime.tuning.race.LONGEST_S", -1.0)
+    entrants = entrants_of(100, 101, 102, 103)
+    race(entrants, Track().start, quiet)
+    assert {entrant.round for entrant in entrants} == {1}
+    assert ranked(entrants)[0].choice == 100
+
+
 def test_nobody_who_can_run_ends_the_race() -> None:
     entrants = entrants_of(-1, -2)
     race(entrants, Track().start, quiet)

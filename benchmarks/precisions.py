@@ -6,6 +6,7 @@ changes, for a burst of calls whose first ones are not counted: those wake the t
 torch's float32 answers on 64 real passages; what is fast is compared only with what is as faithful.
 
     python -m benchmarks.precisions --model all-minilm-l6-v2 --bundle BUNDLE --turns 15
+    python -m benchmarks.precisions --model roberta-trec6 --bundle BUNDLE --only EdgePLM --cells 1x16,1x128
     python -m benchmarks.precisions --smoke --only "int8 weights"
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from transformers import AutoConfig
 
 from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Row, started
 from benchmarks._common import WORK, assets, bundle_of, ratio, write
@@ -39,11 +41,16 @@ from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.machine import cores_usable
 
 
-MODELS = ("all-minilm-l6-v2", "minilm-l6-sst2", "bert-base-random")
+CLASSIFIERS = (
+    "minilm-l6-sst2",
+    *(f"{family}-trec6" for family in ("roberta", "distilbert", "electra", "deberta-v2", "xlnet")),
+)
+MODELS = ("all-minilm-l6-v2", *CLASSIFIERS, "multilingual-e5-small-pruned", "bert-base-random")
 CELLS = ((1, 16), (1, 128), (8, 32), (32, 128))
 PASSAGES = 64
 CALIBRATION = 128
 MAX_TOKENS = 128
+INNER = ("intermediate_size", "hidden_dim", "d_inner")  # the feed-forward's width: BERT, DistilBERT, XLNet
 FEW_PASSAGES = 32  # of a random checkpoint, whose fidelity says little
 BATCH = 32  # of the padded form of the passages
 PAUSE_SECONDS = 0.1  # before each burst: the threads of the candidate before have then gone to sleep
@@ -93,7 +100,7 @@ def main() -> None:
     found = [Measured(row=row) for row in (*_ours(bundle), *PEERS) if _wanted(row, asked.only)]
     base = next(one for one in found if one.row.name == BASE)
     found.sort(key=lambda one: one is not base)  # first: the others' fidelity is measured against its answers
-    logits = asked.model == "minilm-l6-sst2"
+    logits = asked.model in CLASSIFIERS
     for one in found:
         made = _job(one.row, bundle=bundle, source=source, folder=folder, logits=logits, threads=threads)
         _start(one, made, folder, passages, base, logits)
@@ -157,10 +164,9 @@ def _checkpoint(model: str) -> tuple[Path, Work]:
         folder = WORK / "toys" / model
         if not (folder / "config.json").is_file():
             _make_bert_base(folder)
-    config = msgspec.json.decode((folder / "config.json").read_bytes())
-    return folder, Work(
-        layers=config["num_hidden_layers"], hidden=config["hidden_size"], intermediate=config["intermediate_size"]
-    )
+    config = AutoConfig.from_pretrained(folder)  # which knows the sizes that a family calls by names of its own
+    inner = next(getattr(config, name) for name in INNER if hasattr(config, name))
+    return folder, Work(layers=config.num_hidden_layers, hidden=config.hidden_size, intermediate=inner)
 
 
 def _make_bert_base(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -84,10 +84,12 @@ def condition(
     *,
     bits: int,
     enough: float = GOOD_ENOUGH,
+    rotated: Callable[[Site], bool] = lambda site: False,
 ) -> dict[str, Conditioned]:
     """Give each site the conditioner of least cost that is about as good as the best; the graph's answers stay.
 
-    Where the error of the least costly one is below `enough`, no dearer one is taken.
+    Where the error of the least costly one is below `enough`, no dearer one is taken. Sites for which `rotated` holds
+    have no choice: they are rotated.
     """
     if set(names) != {"rotation"}:
         sample = Reservoir()
@@ -98,7 +100,8 @@ def condition(
     done = {}
     for site in sites:
         none = np.zeros((1, site.weight.shape[0]), dtype=np.float32)
-        chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), names, bits, enough)
+        choice = ("rotation",) if rotated(site) else names
+        chosen = _best(site, wish.memory.get((str(site.source.name), ROWS), none), choice, bits, enough)
         if chosen is not None:
             chosen.build()
             done[site.name] = chosen

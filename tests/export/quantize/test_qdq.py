@@ -13,9 +13,11 @@ import onnxruntime
 import pytest
 
 from edgeplm_export.quantize import SCHEMES, Feeds, Wish, qdq
+from edgeplm_export.quantize.conditioning import rotation
 from edgeplm_export.quantize.graph_edit import array_of, open_graph
 from edgeplm_export.quantize.harm import site_names
 from edgeplm_export.quantize.pairs import pair
+from edgeplm_export.quantize.sites import Site
 from edgeplm_export.quantizing import NothingWritten, quantize
 from edgeplm_runtime.bundle.reader import open_bundle
 
@@ -127,6 +129,37 @@ def test_the_answers_hold_on_onnx_runtime_s_cpu(
     SCHEME.apply(graph, tmp_path / "made.onnx", wish)
     exact, found = (_answers(path, batches) for path in (graph, tmp_path / "made.onnx"))
     assert ((exact * found).sum(axis=1)).min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "little"),
+    [
+        (384, 1536, True),
+        (384, 1152, False),
+        (384, 384, False),
+        (768, 2304, True),
+        (768, 768, False),
+        (100, 4000, False),
+    ],
+)
+def test_a_rotation_costs_little_beside_a_wide_product(channels: int, outputs: int, little: bool) -> None:
+    weight = ir.Value(name="w", const_value=ir.tensor(np.zeros((channels, outputs), dtype=np.float32)))
+    node = ir.node("MatMul", [ir.Value(name="x"), weight])
+    assert rotation.costs_little(Site(name="site", node=node)) is little
+
+
+def test_sites_whose_rotation_costs_little_are_rotated(
+    graph: Path, batches: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rotated() -> set[str]:
+        sites = SCHEME.apply(graph, tmp_path / "made.onnx", Wish(batches=batches, settings=SCHEME.defaults)).sites
+        return {name for name, words in sites.items() if "rotated" in words}
+
+    attentions = {name for name in site_names(graph) if name.endswith("attention.self")}
+    monkeypatch.setattr(rotation, "SMALL_SHARE", 0.0)
+    assert not attentions & rotated()
+    monkeypatch.setattr(rotation, "SMALL_SHARE", 0.5)  # of the toy's products, the widest are those of attention
+    assert attentions <= rotated()
 
 
 def test_an_attention_that_stays_high_has_no_pairs_at_all(graph: Path, made: Callable[..., ir.Graph]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,21 @@ from edgeplm_runtime.benchmark.protocol import NAMES, Job
 
 
 class Encoder(torch.nn.Module):
-    """The checkpoint as a function of three tensors that gives one."""
+    """The checkpoint as a function of three tensors that gives one.
 
-    def __init__(self, source: str, output: str, attention: str = "sdpa") -> None:
+    `attention`: None for the fastest that the family has, which transformers finds itself.
+    """
+
+    def __init__(self, source: str, output: str, attention: str | None = None) -> None:
         super().__init__()
         auto = AutoModel if output == "last_hidden_state" else AutoModelForSequenceClassification
         self.model, self.output = auto.from_pretrained(source, attn_implementation=attention), output
+        self.taken = set(inspect.signature(self.model.forward).parameters)  # DistilBERT has no type ids
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         """Ids, mask, type ids (rows, tokens) int64 → hidden states (rows, tokens, hidden) or logits (rows, labels)."""
-        return self.model(**dict(zip(NAMES, tensors, strict=True)), return_dict=True)[self.output]
+        feeds = {name: tensor for name, tensor in zip(NAMES, tensors, strict=True) if name in self.taken}
+        return self.model(**feeds, return_dict=True)[self.output]
 
 
 def export(job: Job, form: str) -> Path:

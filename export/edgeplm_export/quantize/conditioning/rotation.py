@@ -22,6 +22,7 @@ from edgeplm_export.quantize.sites import Site
 # (benchmarks/conditioners.py).
 BLOCK = 64
 SMALLEST_BLOCK = 8
+SMALL_SHARE = 1 / 20  # of the product's work
 NANOSECONDS = 0.75  # a row and input: benchmarks/conditioner_costs.py
 
 
@@ -34,6 +35,12 @@ def hadamard(size: int) -> NDArray[np.float32]:
 def block_of(channels: int) -> int:
     """The widest block up to BLOCK that divides the channels."""
     return min(BLOCK, channels & -channels)
+
+
+def costs_little(site: Site) -> bool:
+    """Whether the site can be rotated for less than a twentieth of the multiplications of its own product."""
+    channels, outputs = site.weight.shape
+    return SMALLEST_BLOCK <= block_of(channels) < SMALL_SHARE * outputs
 
 
 def _condition(site: Site, rows: NDArray[np.float32]) -> Conditioned | None:

@@ -2,6 +2,8 @@
 
 Fresh processes, one after the other, in turns; whole-process figures of the operating system. Beside EdgePLM's
 command line: its Python API, a bare script of numpy, onnxruntime and tokenizers, fastembed, sentence-transformers.
+`python -m benchmarks.startup TURNS ENVIRONMENT` measures another build of EdgePLM in the same turns: that of a virtual
+environment, like one with the version before a change.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from edgeplm_runtime.benchmark.cold_start import LAUNCHER
 
 
 TEXT = "The quick brown fox jumps over the lazy dog."
+BARE = "bare script, same stored graph"
 
 
 def main() -> None:
     """Start every candidate once a turn; print a table, write one JSON."""
     turns = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    other = Path(sys.argv[2]) / "bin" / "edgeplm" if len(sys.argv) > 2 else None
     bundle, checkpoint, own = bundle_of(MODEL), assets() / "models" / MODEL, HERE / "peers"
     device = environment(
         "device", ("-c", str(HERE.parent / "constraints-device.txt"), f"edgeplm[cpu] @ file://{wheel_of_this()}")
@@ -41,10 +45,12 @@ def main() -> None:
             "--json",
             "--skip-hashes",
         ],
-        "bare script, same stored graph": [device, own / "bare_start.py", bundle],
+        BARE: [device, own / "bare_start.py", bundle],
         "fastembed": [fastembed, own / "fastembed_run.py", plain_onnx(MODEL)],
         "sentence-transformers torch": [sys.executable, own / "sentence_transformers_start.py", checkpoint],
     }
+    if other is not None:
+        candidates["EdgePLM, edgeplm run, another build"] = [other, "run", bundle, TEXT, "--json"]
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     peaks: dict[str, list[int]] = {name: [] for name in candidates}
     for turn in range(turns + 1):
@@ -62,10 +68,12 @@ def main() -> None:
             if turn:  # the first turn fills the page cache
                 seconds[name].append(float(wall))
                 peaks[name].append(int(peak) * 1024)
-    made = table(f"process start to first embedding to exit, median of {turns}", "", "ms", "× fastembed", "peak MB")
+    columns = ("", "ms", "× fastembed", "/ bare script", "peak MB")
+    made = table(f"process start to first embedding to exit, median of {turns}", *columns)
     for name, values in seconds.items():
-        speed = ratio(seconds["fastembed"], values)
-        made.add_row(name, f"{statistics.median(values) * 1e3:.0f}", f"{speed:.2f}", f"{max(peaks[name]) / 2**20:.0f}")
+        speed, share = ratio(seconds["fastembed"], values), ratio(values, seconds[BARE])
+        median, peak = statistics.median(values) * 1e3, max(peaks[name]) / 2**20
+        made.add_row(name, f"{median:.0f}", f"{speed:.2f}", f"{share:.2f}", f"{peak:.0f}")
     console().print(made)
     write("startup", {"seconds": seconds, "peak_rss_bytes": peaks, "fastembed": FASTEMBED})
 

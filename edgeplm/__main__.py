@@ -1,6 +1,6 @@
 """`python -m edgeplm`: the same as the command `edgeplm`."""
 
-from edgeplm.cli import main
+from edgeplm.cli import script
 
 
-main()
+script()

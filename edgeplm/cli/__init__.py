@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from edgeplm.cli._ending import process_of_one_command
 from edgeplm_runtime.errors import EdgePLMError, unknown
 
 
@@ -92,6 +93,12 @@ def group() -> None:
 
 
 _with_common_options(group)
+
+
+def script() -> NoReturn:
+    """What the command `edgeplm` is: main(), in a process that does nothing else."""
+    with process_of_one_command():
+        main()
 
 
 def main() -> NoReturn:

@@ -35,8 +35,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     Exit code 3 when no bundle could run here.
     """
+    from edgeplm_runtime.distributions import installed_distributions
     from edgeplm_runtime.machine import describe
-    from edgeplm_runtime.session import installed_distributions
 
     machine = describe()
     distributions = installed_distributions()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from edgeplm.cli._ending import freed_at_the_end, without_collection
 from edgeplm.cli._output import console, named_values, notes_to_stderr, table
 
 
@@ -82,21 +83,23 @@ def command(
     from_stdin = texts == ("-",)
     if jsonl and not from_stdin:
         raise BadInput("--jsonl is about the lines of stdin; write `-` in place of the texts.")
-    with load(
-        bundle,
-        variant,
-        provider,
-        threads,
-        allow_fallback,
-        stable=not no_stable,
-        check_hashes=not skip_hashes,
-        prepack=from_stdin or len(texts) > ONE_SHOT,
-        memory_limit_bytes=None if memory_mb is None else memory_mb * 2**20,
-        timeout_s=timeout_s,
-        profile=profile,
-        provider_options=named_values("--provider-option", options),
-        cache_dir=cache_dir,
-    ) as engine:
+    with without_collection():
+        engine = load(
+            bundle,
+            variant,
+            provider,
+            threads,
+            allow_fallback,
+            stable=not no_stable,
+            check_hashes=not skip_hashes,
+            prepack=from_stdin or len(texts) > ONE_SHOT,
+            memory_limit_bytes=None if memory_mb is None else memory_mb * 2**20,
+            timeout_s=timeout_s,
+            profile=profile,
+            provider_options=named_values("--provider-option", options),
+            cache_dir=cache_dir,
+        )
+    with freed_at_the_end(engine):
         inputs: Iterator[Any] = _lines(jsonl) if from_stdin else iter(texts)
         if pair is not None:
             inputs = ({"text": text, "text_pair": pair} for text in inputs)

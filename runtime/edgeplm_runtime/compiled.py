@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +54,8 @@ def kept(home: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
     A new one gets its place when it is whole, by one rename: another process sees all of it or nothing. Raises
     CannotWrite.
     """
+    import shutil  # here: it brings every way to compress, and few starts keep a cache
+
     folder = home / key_of(facts)
     if is_whole(folder):
         yield folder

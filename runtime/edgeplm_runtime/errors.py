@@ -21,7 +21,8 @@ the command line; a library user catches the class or the builtin beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class EdgePLMError(Exception):
@@ -92,6 +93,17 @@ class Overloaded(EdgePLMError, RuntimeError):
     """As many requests wait as a batcher may hold."""
 
     exit_code = 3
+
+
+@contextmanager
+def memory_is_short(what: str) -> Iterator[None]:
+    """Python's and numpy's MemoryError inside becomes OutOfMemory."""
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(f"this machine has too little memory {what}: {error}. Use fewer or shorter texts.") from None
 
 
 def shown(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -14,6 +13,8 @@ def place_problem(path: Path) -> str | None:
     """
     if path.exists() and not path.is_file():
         return "it is there and no regular file"
+    import tempfile  # here and below: it brings half of the standard library, and no start for an answer writes a file
+
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -26,6 +27,8 @@ def place_problem(path: Path) -> str | None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write the file; what was there stays until all of it is. Raises OSError, and leaves nothing beside it."""
+    import tempfile
+
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".edgeplm-")
     try:
         with os.fdopen(handle, "wb") as file:

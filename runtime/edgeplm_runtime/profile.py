@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgeplm_runtime.bundle.reader import Bundle
+from edgeplm_runtime.distributions import provider_distributions
 from edgeplm_runtime.errors import BadInput, CannotWrite
 from edgeplm_runtime.machine import describe
 from edgeplm_runtime.places import place_problem, write_whole
-from edgeplm_runtime.session import provider_distributions
 
 
 FORMAT = 1
@@ -88,8 +87,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True):
     ranked: tuple[Measured, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True):
     """The profile that fits, or None; `words` say which it is, or why there is none."""
 
     profile: DeviceProfile | None

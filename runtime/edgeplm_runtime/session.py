@@ -8,19 +8,19 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeplm_runtime.bundle.manifest import ADVICE
+from edgeplm_runtime.distributions import installed_distributions
 from edgeplm_runtime.errors import (
     BadBundle,
     BadInput,
@@ -43,8 +43,6 @@ ONE_NODE_GRAPH = (
     b'\x08\x07\x12\x00:7\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x05probeZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n'
     b"\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
-PLUGIN_FOLDER = re.compile(r"(onnxruntime_ep_[a-z0-9_]+)-([0-9][^-]*)\.dist-info")
-DISTRIBUTION_FOLDER = re.compile(r"(onnxruntime(?:_gpu|_openvino|_directml|_qnn|_rocm)?)-([0-9][^-]*)\.dist-info")
 QUIET = 4  # ONNX Runtime's own log: only what is fatal. It logs each error that it also raises
 MEMORY_WORDS = (
     "failed to allocate",
@@ -126,31 +124,7 @@ def _numbers(version: str) -> list[int]:
     return [int(digits[:9]) for digits in re.findall(r"[0-9]+", version)[:3]]
 
 
-def installed_distributions() -> list[str]:
-    """The distributions of ONNX Runtime that are installed, with their versions; several overwrite each other.
-
-    Read from the names of the folders that pip leaves: importlib.metadata would cost a start 20 ms.
-    """
-    return _installed(DISTRIBUTION_FOLDER)
-
-
-def provider_distributions() -> list[str]:
-    """The distributions of ONNX Runtime and of its plugin providers, with their versions."""
-    return sorted(_installed(DISTRIBUTION_FOLDER) + _installed(PLUGIN_FOLDER))
-
-
-def _installed(pattern: re.Pattern[str]) -> list[str]:
-    found: dict[str, str] = {}
-    for folder in sys.path:
-        with suppress(OSError):
-            for entry in os.listdir(folder or "."):
-                if match := pattern.fullmatch(entry):
-                    found.setdefault(match[1].replace("_", "-"), match[2])
-    return [f"{name} {version}" for name, version in sorted(found.items())]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionSettings:
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a graph is opened.
 
     `threads` inside one operator; `optimize` False for a graph that is stored already optimized;
@@ -167,7 +141,7 @@ class SessionSettings:
     threads: int
     optimize: bool
     precision: str = "fp32"
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = {}
     cache: Path | None = None
     inputs: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()

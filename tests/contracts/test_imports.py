@@ -14,6 +14,8 @@ from edgeplm.cli import COMMANDS
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.contracts.conftest import Command, Python
 
 
@@ -67,6 +69,23 @@ def test_importing_edgeplm_loads_nothing_else(python: Python) -> None:
 
 def test_the_errors_load_nothing_else(python: Python) -> None:
     assert _loaded(python, "import edgeplm; edgeplm.BadInput; edgeplm.EdgePLMError") <= OWN
+
+
+def test_load_is_there_before_anything_slow_is_imported(python: Python) -> None:
+    # Hashing the weights begins inside it, beside the import of numpy, tokenizers and ONNX Runtime.
+    found = _loaded(python, "import edgeplm; edgeplm.load")
+    assert found <= OWN | {"msgspec", "typing_extensions"}
+
+
+def test_weights_are_checked_while_the_rest_is_imported(python: Python, copy_bundle: Callable[[], Path]) -> None:
+    bundle = copy_bundle()
+    weights = bundle / "onnx" / "model.onnx_data"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    program = f"import edgeplm\ntry: edgeplm.load({str(bundle)!r})\nexcept edgeplm.BadBundle as error: print(error)\n"
+    done = python(program, blocked=["numpy", "tokenizers", "onnxruntime"])
+    assert "model.onnx_data was changed" in done.stdout, done.stderr
 
 
 def test_load_brings_only_what_a_device_has(python: Python) -> None:

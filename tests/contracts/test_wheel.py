@@ -95,7 +95,7 @@ def test_the_wheel_says_what_it_is(wheel: Path, metadata: Message) -> None:
     assert metadata["Description-Content-Type"] == "text/markdown"
     with zipfile.ZipFile(wheel) as archive:
         (points,) = [n for n in archive.namelist() if n.endswith("entry_points.txt")]
-        assert b"edgeplm = edgeplm.cli:main" in archive.read(points)
+        assert b"edgeplm = edgeplm.cli:script" in archive.read(points)
 
 
 def test_a_device_gets_only_the_packages_that_are_listed_for_it(device: Path) -> None:

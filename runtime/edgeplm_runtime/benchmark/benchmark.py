@@ -21,10 +21,10 @@ from edgeplm_runtime.benchmark.records import FORMAT, FORMAT_VERSION, LoadCurve,
 from edgeplm_runtime.benchmark.run import Entry, hidden_output, measure, own_entry
 from edgeplm_runtime.benchmark.turns import check_repeats
 from edgeplm_runtime.bundle.manifest import Manifest
+from edgeplm_runtime.distributions import installed_distributions
 from edgeplm_runtime.engine import load
 from edgeplm_runtime.errors import BadInput
 from edgeplm_runtime.machine import cores_usable, describe
-from edgeplm_runtime.session import installed_distributions
 from edgeplm_runtime.tasks import TASKS
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from edgeplm_runtime.bundle.manifest import Manifest, Variant
 from edgeplm_runtime.errors import BadInput, unknown
@@ -16,8 +17,7 @@ FIDELITY = ("fp32", "bf16", "fp16", "int8", "int4")
 BY_CANARY = "fp32"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A variant and the reason why it cannot run here; None when it can."""
 
     variant: Variant

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from edgeplm_runtime.bundle.tensor_scan import (
     MAX_AXES,
@@ -53,26 +54,24 @@ ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER = tag_of(2, FIXED32), tag_of(3, VARINT)
 ATTRIBUTE_INTEGERS, ATTRIBUTE_INTEGERS_PACKED = tag_of(8, VARINT), tag_of(8)
 
 
-@dataclass(kw_only=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, kw_only=True):
     """The values that nodes of one graph may read; constants: those whose numbers may be looked up.
 
     node_names: the names of its nodes so far, without the empty one, which any number of nodes may have.
     """
 
-    names: set[str] = field(default_factory=set)
-    node_names: set[str] = field(default_factory=set)
-    constants: dict[str, Tensor | list[float]] = field(default_factory=dict)
+    names: set[str] = set()
+    node_names: set[str] = set()
+    constants: dict[str, Tensor | list[float]] = {}
 
 
-@dataclass(kw_only=True, slots=True)
-class _Node:
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
+class _Node(msgspec.Struct, kw_only=True):
+    inputs: list[str] = []
+    outputs: list[str] = []
     name: str = ""
     op_type: str = ""
     domain: str = ""
-    attributes: list[tuple[int, int]] = field(default_factory=list)
+    attributes: list[tuple[int, int]] = []
 
 
 class GraphWalk:

@@ -8,7 +8,8 @@ Message and field numbers: onnx/onnx.proto of onnx 1.23.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from edgeplm_runtime.bundle.graph_scan import DEFAULT_DOMAINS, GraphWalk
 from edgeplm_runtime.bundle.wire import VARINT, MalformedWire, WireReader, signed, tag_of
@@ -41,8 +42,7 @@ LOOKS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class GraphFacts:
+class GraphFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a graph that passed the scan holds; nodes of subgraphs count too.
 
     opsets: version by domain, "" for the default one. op_counts: by "Op" or "domain:Op".

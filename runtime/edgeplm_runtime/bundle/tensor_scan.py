@@ -9,8 +9,8 @@ import math
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from edgeplm_runtime.bundle.wire import FIXED32, FIXED64, VARINT, WireReader, signed, tag_of
@@ -46,15 +46,14 @@ UNPACKED_INTEGERS = {INT32S, INT64S, UINT64S}
 KEY, VALUE = tag_of(1), tag_of(2)
 
 
-@dataclass(kw_only=True, slots=True)
-class Tensor:
+class Tensor(msgspec.Struct, kw_only=True):
     """One TensorProto without its values; start and end are its bytes in the file."""
 
     start: int
     end: int
     name: str = ""
     data_type: int = 0
-    dims: list[int] = field(default_factory=list)
+    dims: list[int] = []
     raw_bytes: int | None = None
     typed_bytes: int = 0
     strings: int = 0

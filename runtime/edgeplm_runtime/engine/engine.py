@@ -1,38 +1,32 @@
-"""load(), and the Engine that it makes."""
+"""The Engine that load() makes."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeplm_runtime.bundle.choose import Candidate, candidates
 from edgeplm_runtime.bundle.manifest import ADVICE, Manifest
-from edgeplm_runtime.bundle.reader import Bundle, open_bundle
+from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.engine.graph import OpenGraph
-from edgeplm_runtime.engine.opening import (
-    Active,
-    likely_weights,
-    memory_is_short,
-    trust,
-    trusted_meanwhile,
-    within_vocabulary,
-)
-from edgeplm_runtime.engine.planning import plan
+from edgeplm_runtime.engine.loading import open_engine
+from edgeplm_runtime.engine.opening import Active, Meanwhile, within_vocabulary
+from edgeplm_runtime.engine.planning import Plan
 from edgeplm_runtime.engine.settings import Settings
-from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, shown, unknown
+from edgeplm_runtime.engine.trust import trust
+from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, memory_is_short, shown, unknown
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import Floats, integers, pad
-from edgeplm_runtime.profile import AUTO
 from edgeplm_runtime.providers import provider_named
 from edgeplm_runtime.scheduling.buckets import plan as batches_of
-from edgeplm_runtime.scheduling.overlap import ahead, side_by_side
+from edgeplm_runtime.scheduling.overlap import Beside, ahead, side_by_side
 from edgeplm_runtime.session import warn_of_two_distributions
 from edgeplm_runtime.tasks import TASKS, Task
 from edgeplm_runtime.text.items import Item, iterated, listed, text_and_pair
@@ -51,8 +45,7 @@ class TruncationWarning(UserWarning):
     """A text was cut at the model's maximum; its answer says so too."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Detailed:
+class Detailed(msgspec.Struct, frozen=True, kw_only=True):
     """An answer with what became of its input: the count of tokens that the model saw, and whether it was cut."""
 
     answer: Any
@@ -60,75 +53,7 @@ class Detailed:
     truncated: bool
 
 
-def load(
-    path: str | os.PathLike[str],
-    variant: str = "auto",
-    provider: str = "auto",
-    threads: int | None = None,
-    allow_fallback: bool = False,
-    *,
-    check_hashes: bool = True,
-    prepack: bool = True,
-    token_budget: int | None = None,
-    stable: bool = True,
-    lanes: int | None = None,
-    share_threads: bool = False,
-    spinning: bool | None = None,
-    arena: bool | None = None,
-    memory_limit_bytes: int | None = None,
-    timeout_s: float | None = None,
-    profile: str = AUTO,
-    provider_options: Mapping[str, object] | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> Engine:
-    """The bundle in `path`, ready to answer.
-
-    variant: a name from the bundle, or "auto": the most faithful one that runs here and passes its canary.
-    provider: "CPU", "OpenVINO", "CUDA", "TensorRT" …, or "auto": the CPU, or the provider that the named variant was
-    proved on. threads: of all graph calls together; default: the cores
-    that affinity and the container's quota leave to this process. allow_fallback: accept that nodes run on the
-    CPU where the provider cannot run them. check_hashes: compare every file that is used with the manifest.
-    prepack: lay weights out for speed; False starts faster and takes less memory, each call is slower.
-    token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
-    a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. lanes:
-    graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU, else 1.
-    share_threads: one pool of threads for all engines that this process loads from now on. spinning: threads wait
-    actively for a moment after a call; arena: memory of a call is kept for the next; both True by default. For bundles
-    of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the
-    opening of the graph, both None for no limit. profile: "auto", the one that `edgeplm tune` stored for this bundle
-    and machine, which then decides what is left open here; "off"; or the path of one, which must fit.
-    provider_options: of the provider, by the names of its row (docs/providers.md), like {"streams": 2}. cache_dir: a
-    folder where the provider keeps what it compiles, for faster starts; None keeps nothing.
-
-    Raises BadInput, BadBundle, MissingDependency, ProviderUnavailable, CanaryDrift, OutOfMemory, DeadlineExceeded,
-    CannotWrite (cache_dir).
-    """
-    return Engine(
-        Settings(
-            path=path,
-            variant=variant,
-            provider=provider,
-            threads=threads,
-            allow_fallback=allow_fallback,
-            check_hashes=check_hashes,
-            prepack=prepack,
-            token_budget=token_budget,
-            stable=stable,
-            lanes=lanes,
-            share_threads=share_threads,
-            spinning=spinning,
-            arena=arena,
-            memory_limit_bytes=memory_limit_bytes,
-            timeout_s=timeout_s,
-            profile=profile,
-            provider_options={} if provider_options is None else provider_options,
-            cache_dir=cache_dir,
-        )
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a batcher holds of an input."""
 
     encoded: Encoded
@@ -143,11 +68,11 @@ class _Asked:
 class Engine:
     """A loaded bundle that answers. Made by load(); safe from many threads; picklable by its path."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Open the bundle that the settings name; load() documents what is raised."""
+    def __init__(self, settings: Settings, bundle: Bundle, planned: Plan, *, trusted: Collection[str]) -> None:
+        """Open what was planned for the bundle; load() documents what is raised. `trusted`: files checked elsewhere."""
         self._settings = settings
-        self.bundle: Bundle = open_bundle(settings.path)
-        self.manifest: Manifest = self.bundle.manifest
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
         if self.manifest.task not in TASKS:
             raise BadBundle(
                 f"{self.bundle.root}: this EdgePLM does not know the task {shown(self.manifest.task)}; it knows "
@@ -159,14 +84,13 @@ class Engine:
         # The tokenizer library starts a thread for each core that it sees, whatever the container's quota is; it
         # reads this once, before its first batch.
         os.environ.setdefault("RAYON_NUM_THREADS", str(cores_usable()))
-        with memory_is_short("to load the bundle"):
-            # Hashing the weights takes as long as all else here, and lets other threads work.
-            planned = plan(self.bundle, settings)
-            weights = likely_weights(self.bundle, planned.settings)
-            with trusted_meanwhile(self.bundle, weights, settings):
-                trust(self.bundle, [text.tokenizer], settings)
-                self.tokenizer = Tokenizer(self.bundle.path(text.tokenizer), text)
-                self._graph = OpenGraph(self.bundle, self.task, planned, settings, trusted=weights)
+        trust(bundle, [text.tokenizer], settings)
+        # The tokenizer library keeps Python's lock while it reads its file, ONNX Runtime gives it away while it opens
+        # a graph: so the one takes no time beside the other.
+        with Beside(lambda: Tokenizer(bundle.path(text.tokenizer), text)) as reading:
+            meanwhile = Meanwhile(trusted=trusted, begin=reading.begin)
+            self._graph = OpenGraph(bundle, self.task, planned, settings, meanwhile=meanwhile)
+            self.tokenizer = reading.result()
 
     def __call__(self, inputs: Any, *, details: bool = False, **options: Any) -> Any:
         """The answer for one input, or a list of answers, in order, for a list of them.
@@ -313,7 +237,7 @@ class Engine:
         self.close()
 
     def __reduce__(self) -> tuple[Callable[[Settings], Engine], tuple[Settings]]:
-        return Engine, (self._settings,)
+        return open_engine, (self._settings,)
 
     def _asked(self, given: Any, *, details: bool = False, **options: Any) -> _Asked:
         """One input for the batcher, checked and tokenized."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from edgeplm_runtime.bundle.reader import Bundle
-from edgeplm_runtime.engine.opening import Active, open_again, open_planned, run_graph
+from edgeplm_runtime.engine.opening import Active, Meanwhile, open_again, open_planned, run_graph
 from edgeplm_runtime.engine.planning import Plan
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import EngineClosed
@@ -33,16 +33,16 @@ _inherited_sessions: list[GraphSession] = []
 class OpenGraph:
     """Runs the variant that is best here. Safe from many threads, and after a fork."""
 
-    def __init__(self, bundle: Bundle, task: Task, plan: Plan, asked: Settings, *, trusted: Collection[str]) -> None:
+    def __init__(self, bundle: Bundle, task: Task, plan: Plan, asked: Settings, *, meanwhile: Meanwhile) -> None:
         """Choose, check and open what the plan says; load() documents what is raised.
 
-        `asked` are the settings without the device profile. `trusted`: files that the caller checks.
+        `asked` are the settings without the device profile. `meanwhile`: what the caller does beside.
         """
         self._bundle, self._task, self._plan, self._asked = bundle, task, plan, asked
         self._lock = threading.Lock()
         self._session: GraphSession | None = None
         self._narrow: GraphSession | None = None
-        self._open(trusted)
+        self._open(meanwhile)
 
     @property
     def active(self) -> Active:
@@ -100,9 +100,9 @@ class OpenGraph:
         """Free it."""
         self._session = self._narrow = None
 
-    def _open(self, trusted: Collection[str] = ()) -> None:
+    def _open(self, meanwhile: Meanwhile | None = None) -> None:
         session, self._active, self._plan = open_planned(
-            self._bundle, self._task, self._plan, self._asked, trusted=trusted
+            self._bundle, self._task, self._plan, self._asked, meanwhile=meanwhile or Meanwhile()
         )
         self._lanes = Lanes(self._active.lanes)
         self._narrow_lock: threading.Lock = threading.Lock()  # new in a forked child, whose parent may have held it

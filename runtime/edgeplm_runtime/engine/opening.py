@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,15 +20,16 @@ from edgeplm_runtime.bundle.manifest import Variant
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.bundle.scan import GraphFacts
 from edgeplm_runtime.bundle.verify import scan_variant
+from edgeplm_runtime.distributions import installed_distributions
 from edgeplm_runtime.engine.planning import Plan, untuned
 from edgeplm_runtime.engine.settings import Settings
+from edgeplm_runtime.engine.trust import trust, trusted_meanwhile
 from edgeplm_runtime.errors import (
     BadBundle,
     BadInput,
     CanaryDrift,
     EdgePLMError,
     MissingDependency,
-    OutOfMemory,
     ProviderUnavailable,
     shown,
 )
@@ -39,8 +40,8 @@ from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, profiles
 from edgeplm_runtime.session import (
     GraphSession,
     SessionSettings,
-    installed_distributions,
     older_than_proved,
+    onnxruntime_module,
     provider_options,
     usable,
     version_of_the_plugin,
@@ -53,6 +54,13 @@ LANES = 2  # measured on two cores only, where it gains 15 % (docs/scheduling.md
 
 class ProfileWarning(UserWarning):
     """A device profile chose what does not run here any more."""
+
+
+class Meanwhile(msgspec.Struct, frozen=True, kw_only=True):
+    """What others do while a graph is opened: the files that they check, and work that begins with the opening."""
+
+    trusted: Collection[str] = ()
+    begin: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +84,14 @@ class Active:
 
 
 def open_planned(
-    bundle: Bundle, task: Task, plan: Plan, asked: Settings, *, trusted: Collection[str] = ()
+    bundle: Bundle, task: Task, plan: Plan, asked: Settings, *, meanwhile: Meanwhile
 ) -> tuple[GraphSession, Active, Plan]:
     """What the plan says, opened. A choice of the device profile that no longer runs is told, and not insisted on.
 
-    `asked` are the settings without the profile; `trusted`: files that somebody else checks.
+    `asked` are the settings without the profile.
     """
     try:
-        session, active = open_best(bundle, task, plan.settings, trusted=trusted)
+        session, active = open_best(bundle, task, plan.settings, meanwhile)
     except (BadInput, CanaryDrift, ProviderUnavailable) as error:
         if not plan.tuned:
             raise
@@ -94,16 +102,14 @@ def open_planned(
             stacklevel=2,
         )
         plan = untuned(asked, f"not usable any more: {error}")
-        session, active = open_best(bundle, task, plan.settings, trusted=trusted)
+        session, active = open_best(bundle, task, plan.settings, meanwhile)
     return session, replace(active, profile=plan.profile), plan
 
 
-def open_best(
-    bundle: Bundle, task: Task, settings: Settings, *, trusted: Collection[str] = ()
-) -> tuple[GraphSession, Active]:
+def open_best(bundle: Bundle, task: Task, settings: Settings, meanwhile: Meanwhile) -> tuple[GraphSession, Active]:
     """The best variant that runs here and gives the answers that were proved. load() documents what is raised.
 
-    `settings` are those of a plan, with a number of threads. `trusted`: files that somebody else checks.
+    `settings` are those of a plan, with a number of threads.
     """
     threads = settings.threads or cores_usable()
     asked = provider_of(bundle.manifest, variant=settings.variant, provider=settings.provider)
@@ -124,7 +130,7 @@ def open_best(
         variant = candidate.variant
         if candidate.reason is not None or not_here[variant.name]:
             continue
-        session = _open(bundle, variant, provider, settings, threads, trusted)
+        session = _open(bundle, variant, provider, settings, threads, meanwhile)
         _check_ends(bundle, variant, task, session)
         try:
             canary = _check_canary(bundle, variant, session, provider, settings)
@@ -163,55 +169,12 @@ def open_best(
 def open_again(bundle: Bundle, active: Active, settings: Settings, threads: int) -> GraphSession:
     """Another session of the variant that runs, with its own number of threads."""
     (variant,) = (v for v in bundle.manifest.variants if v.name == active.variant)
-    return _open(bundle, variant, provider_named(active.provider), settings, threads)
+    return _open(bundle, variant, provider_named(active.provider), settings, threads, Meanwhile())
 
 
 def usual_lanes(provider: str, threads: int) -> int:
     """Graph calls side by side where nothing else was asked for."""
     return min(LANES, threads) if provider == "CPU" else 1
-
-
-def trust(bundle: Bundle, names: Sequence[str], settings: Settings) -> None:
-    """Make sure that these files are those of the manifest, or at least that they belong to the bundle."""
-    if settings.check_hashes:
-        bundle.check(names)
-    else:
-        bundle.refuse_shared(names)
-
-
-def likely_weights(bundle: Bundle, settings: Settings) -> tuple[str, ...]:
-    """The weight files of the variant that open_best tries first; none where it will refuse what was asked."""
-    with suppress(BadInput):
-        asked = provider_of(bundle.manifest, variant=settings.variant, provider=settings.provider)
-        provider = provider_named(asked)
-        for candidate in candidates(bundle.manifest, variant=settings.variant, provider=provider.name):
-            if candidate.reason is None:
-                return candidate.variant.files[1:]
-    return ()
-
-
-@contextmanager
-def trusted_meanwhile(bundle: Bundle, names: Sequence[str], settings: Settings) -> Iterator[None]:
-    """trust() in a thread, beside the work inside; what it finds wins over what fails there."""
-    if not names:
-        yield
-        return
-    found: list[BaseException] = []
-
-    def check() -> None:
-        try:
-            trust(bundle, names, settings)
-        except BaseException as error:
-            found.append(error)
-
-    thread = threading.Thread(target=check, name="edgeplm-hash")
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-        if found:
-            raise found[0] from None
 
 
 def within_vocabulary(ids: Ids, bundle: Bundle, source: str) -> Ids:
@@ -233,32 +196,23 @@ def run_graph(
     return dict(zip(wanted, session.run(wanted, used, give_back=give_back), strict=True))
 
 
-@contextmanager
-def memory_is_short(what: str) -> Iterator[None]:
-    """Python's and numpy's MemoryError inside becomes OutOfMemory."""
-    try:
-        yield
-    except OutOfMemory:
-        raise
-    except MemoryError as error:
-        raise OutOfMemory(f"this machine has too little memory {what}: {error}. Use fewer or shorter texts.") from None
-
-
 def _open(
     bundle: Bundle,
     variant: Variant,
     provider: Provider,
     settings: Settings,
     threads: int,
-    trusted: Collection[str] = (),
+    meanwhile: Meanwhile,
 ) -> GraphSession:
     graph_file, *weights = variant.files
     trust(bundle, [graph_file], settings)
     graph = bundle.path(graph_file)
     # Weights are only numbers, which the scan finds to be where the graph says: they are checked while ONNX Runtime
     # maps them, and nothing answers before.
-    with trusted_meanwhile(bundle, [name for name in weights if name not in trusted], settings):
+    with trusted_meanwhile(bundle, [name for name in weights if name not in meanwhile.trusted], settings):
         facts = scan_variant(bundle, variant)
+        onnxruntime_module()  # its import keeps Python's lock: what begins now would have to wait for it
+        meanwhile.begin()
         session = _session(graph, facts, bundle, variant, provider, settings, threads)
     if session.node_share < 1.0 and not settings.allow_fallback:
         raise ProviderUnavailable(
@@ -294,7 +248,7 @@ def _session(
     )
     try:
         with _cache(bundle, variant, provider, settings, wanted) as folder:
-            return GraphSession(graph, provider, replace(wanted, cache=folder))
+            return GraphSession(graph, provider, msgspec.structs.replace(wanted, cache=folder))
     except BadBundle as error:
         proved = bundle.manifest.tools.get("onnxruntime")
         if (here := older_than_proved(proved)) is None:
@@ -333,7 +287,7 @@ def _passing(
             continue
         # Whatever else is wrong with a variant that nobody asked for must not hide the refusal.
         with suppress(EdgePLMError):
-            session = _open(bundle, candidate.variant, provider, settings, threads)
+            session = _open(bundle, candidate.variant, provider, settings, threads, Meanwhile())
             _check_ends(bundle, candidate.variant, task, session)
             _check_canary(bundle, candidate.variant, session, provider, settings)
             passing.append(candidate.variant.name)

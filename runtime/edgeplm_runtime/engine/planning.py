@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
 
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.engine.settings import Settings
@@ -13,8 +13,7 @@ from edgeplm_runtime.providers import provider_named
 from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Settings with threads and token budget filled in, and whatever else a device profile chose.
 
     `profile` says which one that is, or why there is none; `tuned` whether anything was taken from it.
@@ -40,7 +39,7 @@ def plan(bundle: Bundle, settings: Settings) -> Plan:
         "arena": settings.arena,
     }
     for choice in fitting(found.profile, **pinned):
-        chosen = replace(
+        chosen = msgspec.structs.replace(
             settings,
             variant=choice.variant,
             provider=choice.provider,
@@ -59,5 +58,5 @@ def untuned(settings: Settings, words: str) -> Plan:
     threads = settings.threads or cores_usable()
     if settings.lanes is not None and settings.lanes > threads:
         raise BadInput(f"lanes is {settings.lanes}, threads {threads}: each lane needs a thread. Give fewer lanes.")
-    filled = replace(settings, threads=threads, token_budget=settings.token_budget or TOKEN_BUDGET)
+    filled = msgspec.structs.replace(settings, threads=threads, token_budget=settings.token_budget or TOKEN_BUDGET)
     return Plan(settings=filled, profile=words, tuned=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from edgeplm_runtime.arguments import check_whole, is_duration
 from edgeplm_runtime.errors import BadInput, BadInputType
@@ -13,8 +15,7 @@ from edgeplm_runtime.errors import BadInput, BadInputType
 MAX_THREADS = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments of load(), each one that it can take; `path` becomes absolute. Raises BadInput."""
 
     path: str | os.PathLike[str]
@@ -33,7 +34,7 @@ class Settings:
     memory_limit_bytes: int | None
     timeout_s: float | None
     profile: str
-    provider_options: Mapping[str, object] = field(default_factory=dict)
+    provider_options: Mapping[str, object] = {}
     cache_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Settings:
                 raise BadInputType(f"cache_dir is {type(self.cache_dir).__name__}; expected a folder.")
             if not self.check_hashes:
                 raise BadInput("cache_dir is keyed by the hashes of the graph; leave check_hashes on.")
-            object.__setattr__(self, "cache_dir", os.path.abspath(self.cache_dir))
+            force_setattr(self, "cache_dir", os.path.abspath(self.cache_dir))
         if not isinstance(self.path, (str, os.PathLike)):
             raise BadInputType(f"path is {type(self.path).__name__}; expected the folder of a bundle.")
         try:
@@ -80,4 +81,4 @@ class Settings:
                 "Rename the folder, or make a link to it (ln -s)."
             ) from None
         # Absolute: a copy or a forked child may have another working directory.
-        object.__setattr__(self, "path", os.path.abspath(self.path))
+        force_setattr(self, "path", os.path.abspath(self.path))

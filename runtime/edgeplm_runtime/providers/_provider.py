@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from edgeplm_runtime.errors import BadInput, unknown
 
@@ -13,8 +14,7 @@ from edgeplm_runtime.errors import BadInput, unknown
 Options = dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a caller, or `tune`, may set on a provider.
 
     `option` is the provider's own name for it. What it may be: one of `choices`, or a whole number from `least` to
@@ -41,8 +41,7 @@ class Setting:
         return str(int(text))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The shapes that an engine is built for: (rows, tokens) at least, best, and at most."""
 
     least: tuple[int, int]
@@ -50,8 +49,7 @@ class Profile:
     most: tuple[int, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provider:
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """An ONNX Runtime execution provider as EdgePLM uses it.
 
     `name` is the word in commands and manifests; `ort_name` is ONNX Runtime's own; `extra` installs it, None where no
@@ -75,8 +73,8 @@ class Provider:
     device: Literal["CPU", "GPU", "NPU"] = "GPU"
     library: str | None = None
     precisions: Mapping[str, Mapping[str, str]]
-    isa: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    settings: Mapping[str, Setting] = field(default_factory=dict)
+    isa: Mapping[str, tuple[str, ...]] = {}
+    settings: Mapping[str, Setting] = {}
     threads: str | None = None
     arrange: Callable[[Options], Options] = dict
     cache: Callable[[Path], Options] | None = None

@@ -5,8 +5,9 @@ Pure: knows neither texts nor graphs.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 
 if TYPE_CHECKING:
@@ -15,6 +16,50 @@ if TYPE_CHECKING:
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+
+
+class Beside(Generic[Made]):
+    """One step of work in a thread, from the moment at which it is told to begin.
+
+    A context manager: the thread has ended when it is left.
+    """
+
+    def __init__(self, make: Callable[[], Made]) -> None:
+        """`make` gives the result, or raises what result() then raises."""
+        self._make = make
+        self._thread: threading.Thread | None = None
+        self._made: list[Made] = []
+        self._error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Begin now; the second time this does nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="edgeplm-beside")
+            self._thread.start()
+
+    def result(self) -> Made:
+        """What was made. Waits for it."""
+        self.begin()
+        self._end()
+        if self._error is not None:
+            raise self._error
+        return self._made[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _work(self) -> None:
+        try:
+            self._made.append(self._make())
+        except BaseException as error:  # also a panic of a library, which is no Exception
+            self._error = error
+
+    def _end(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
 
 
 def ahead(make: Callable[[Given], Made], source: Iterable[Given]) -> Iterator[Made]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import types
-from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
 import pytest
+from msgspec.structs import replace
 
 from edgeplm_runtime.errors import ProviderUnavailable
 from edgeplm_runtime.providers import PROVIDERS

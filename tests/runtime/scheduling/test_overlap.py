@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeplm_runtime.engine import Engine
-from edgeplm_runtime.scheduling.overlap import ahead, side_by_side
+from edgeplm_runtime.scheduling.overlap import Beside, ahead, side_by_side
 
 
 PATIENCE_S = 30
@@ -121,3 +121,56 @@ def test_a_source_that_fails_gives_the_answers_before_it(engine: Engine) -> None
     with pytest.raises(OSError, match="the disk went away"):
         found.extend(engine.stream(source()))
     assert len(found) == 1024  # whole windows
+
+
+def test_work_beside_begins_when_it_is_told_to() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def make() -> int:
+        begun.set()
+        assert may_end.wait(PATIENCE_S)
+        return 7
+
+    with Beside(make) as work:
+        assert threads_left() == []
+        work.begin()
+        work.begin()
+        assert begun.wait(PATIENCE_S)
+        assert len(threads_left()) == 1
+        may_end.set()
+        assert work.result() == 7
+    assert threads_left() == []
+
+
+def test_work_beside_that_nobody_began_is_done_for_its_result() -> None:
+    with Beside(lambda: 7) as work:
+        assert work.result() == 7
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt()])
+def test_an_error_beside_comes_with_the_result(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with Beside(fail) as work:
+        work.begin()
+        with pytest.raises(type(error)):
+            work.result()
+
+
+def test_work_beside_has_ended_when_the_caller_fails() -> None:
+    ended = threading.Event()
+
+    def make() -> None:
+        threading.Event().wait(0.05)
+        ended.set()
+
+    def call() -> None:
+        with Beside(make) as work:
+            work.begin()
+            raise ValueError("of the caller")
+
+    with pytest.raises(ValueError, match="of the caller"):
+        call()
+    assert ended.is_set()
+    assert threads_left() == []

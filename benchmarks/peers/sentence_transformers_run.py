@@ -1,4 +1,4 @@
-"""CHECKPOINT TEXTS OUT THREADS: embed with sentence-transformers on torch; prints seconds, twice, and peak bytes."""
+"""CHECKPOINT TEXTS OUT THREADS: embed with sentence-transformers on torch; prints seconds and peak bytes."""
 
 import json
 import resource
@@ -16,10 +16,8 @@ with open(texts_path, encoding="utf-8") as file:
     texts = json.load(file)
 model = SentenceTransformer(checkpoint, device="cpu")
 model.encode(texts[:8], show_progress_bar=False)
-seconds = []
-for _ in range(2):
-    start = time.perf_counter()
-    vectors = model.encode(texts, batch_size=32, show_progress_bar=False)
-    seconds.append(time.perf_counter() - start)
+start = time.perf_counter()
+vectors = model.encode(texts, batch_size=32, show_progress_bar=False)
+seconds = time.perf_counter() - start
 np.save(out, vectors)
-print(*seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -153,10 +153,11 @@ def _installed(pattern: re.Pattern[str]) -> list[str]:
 class SessionSettings:
     """How a graph is opened.
 
-    `threads` inside one operator; `optimize` False for a graph that is stored already optimized;
-    `prepack` lays weights out for the kernels: faster calls, slower start, more memory. `memory_limit_bytes`
-    bounds what the graph's values take on the CPU, the mapped weights left out. `timeout_s` bounds the opening
-    and each run: they end as soon as the operator, or the optimizer's pass, that is at work has ended.
+    `threads` inside one operator; `lanes` calls at once that divide them, where the provider can; `optimize` False for
+    a graph that is stored already optimized; `prepack` lays weights out for the kernels: faster calls, slower start,
+    more memory. `memory_limit_bytes` bounds what the graph's values take on the CPU, the mapped weights left out.
+    `timeout_s` bounds the opening and each run: they end as soon as the operator, or the optimizer's pass, that is at
+    work has ended.
     `spinning`: threads wait actively for a moment before they sleep. `arena`: memory of values is kept for the next
     call. `share_threads`: use the pool of threads of the process; the first session that does sets its size.
 
@@ -166,6 +167,7 @@ class SessionSettings:
 
     threads: int
     optimize: bool
+    lanes: int = 1
     precision: str = "fp32"
     options: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
@@ -297,6 +299,8 @@ def provider_options(provider: Provider, settings: SessionSettings) -> dict[str,
     values = {**provider.precisions[settings.precision], **settings.options}
     if provider.threads is not None:
         values.setdefault(provider.threads, str(settings.threads))
+    if provider.lanes is not None and settings.lanes > 1:
+        values.setdefault(provider.lanes, str(settings.lanes))
     if provider.cache is not None and settings.cache is not None:
         values |= provider.cache(settings.cache)
     if provider.shapes is not None and settings.profiles:

@@ -26,6 +26,10 @@ class Workload:
     calls: tuple[tuple[str, ...], ...]
     words: str
 
+    def tokens(self, engine: Engine) -> list[list[int]]:
+        """The tokens of each text of each call."""
+        return [[len(encoded.ids) for encoded in engine.tokenize(list(call))] for call in self.calls]
+
     @property
     def batch(self) -> int:
         """Texts of the largest call."""

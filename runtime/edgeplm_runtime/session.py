@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeplm_runtime.binding import Bindings
 from edgeplm_runtime.bundle.manifest import ADVICE
 from edgeplm_runtime.errors import (
     BadBundle,
@@ -191,6 +192,12 @@ class GraphSession:
         self._make_options = ort.RunOptions
         self._timeout_s = settings.timeout_s
         self._on_cpu = provider.name == "CPU"
+        # Shapes that come again have buffers of their own; whoever makes batches then keeps to few shapes.
+        self.fixed_shapes = provider.buffers is not None and settings.options.get(provider.graphs or "") == "1"
+        self._bindings = None
+        if self.fixed_shapes:
+            number = int(settings.options.get("device_id", "0"))
+            self._bindings = Bindings(ort, self._session, device=str(provider.buffers), device_id=number)
         self.shares_threads = _pool_of_pid is not None
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
@@ -208,10 +215,13 @@ class GraphSession:
         """
         what = "the graph failed while it ran"
         try:
-            options = None if self._timeout_s is None and not give_back else self._make_options()
+            bare = self._timeout_s is None and not give_back and self._bindings is None
+            options = None if bare else self._make_options()
             if options is not None and give_back and self._on_cpu:
                 options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             with _watchdog(self._timeout_s, what, lambda: setattr(options, "terminate", True)):
+                if self._bindings is not None:
+                    return self._bindings.run(outputs, feeds, options)
                 found = self._session.run(list(outputs), dict(feeds), options)
             return cast("list[NDArray[Any]]", found)
         except Exception as error:

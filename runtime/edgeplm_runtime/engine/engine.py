@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +32,7 @@ from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import Floats, integers, pad
 from edgeplm_runtime.profile import AUTO
 from edgeplm_runtime.providers import provider_named
+from edgeplm_runtime.scheduling.buckets import bucket_end
 from edgeplm_runtime.scheduling.buckets import plan as batches_of
 from edgeplm_runtime.scheduling.overlap import ahead, side_by_side
 from edgeplm_runtime.session import warn_of_two_distributions
@@ -91,7 +93,8 @@ def load(
     prepack: lay weights out for speed; False starts faster and takes less memory, each call is slower.
     token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
     a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. lanes:
-    graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU, else 1.
+    graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU and
+    OpenVINO, else 1.
     share_threads: one pool of threads for all engines that this process loads from now on. spinning: threads wait
     actively for a moment after a call; arena: memory of a call is kept for the next; both True by default. For bundles
     of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the
@@ -377,14 +380,17 @@ class Engine:
         # A tokenizer that adds no special tokens leaves an empty text without any: the padding token stands in.
         ids = [e.ids or [text.pad_token_id] for e in batch]
         lengths = [len(row) for row in ids]
+        width = max(lengths)
+        if self._graph.fixed_shapes:
+            width = bucket_end(width, text.max_length)
+        padded = partial(pad, left=left, length=width)
         feeds = {
-            "input_ids": within_vocabulary(pad(ids, text.pad_token_id, left=left), self.bundle, text.tokenizer),
-            "attention_mask": pad([[1] * length for length in lengths], 0, left=left),
-            "token_type_ids": pad([e.type_ids or [0] for e in batch], text.pad_token_type_id, left=left),
+            "input_ids": within_vocabulary(padded(ids, text.pad_token_id), self.bundle, text.tokenizer),
+            "attention_mask": padded([[1] * length for length in lengths], 0),
+            "token_type_ids": padded([e.type_ids or [0] for e in batch], text.pad_token_type_id),
         }
         found = self._graph.run([self.task.output], feeds, share=share)
         output = found[self.task.output].astype(np.float32, copy=False)
-        width = max(lengths)
         expected = (len(batch), width) if self.task.padded else (len(batch),)
         if output.shape[: len(expected)] != expected:
             raise BadBundle(

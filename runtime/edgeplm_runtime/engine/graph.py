@@ -60,6 +60,11 @@ class OpenGraph:
         """The names of all outputs."""
         return self.alive().outputs
 
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether batches are to be padded to the ends of the length buckets."""
+        return self.alive().fixed_shapes
+
     def run(self, wanted: Sequence[str], feeds: Mapping[str, Ids], *, share: bool = False) -> dict[str, NDArray[Any]]:
         """The named outputs, when it is this caller's turn; `share`: other calls will run beside this one."""
         self.alive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from benchmarks._common import WORK, say
@@ -119,3 +120,17 @@ def started(row: Row, job: Job) -> Candidate:
     python = environment(own, ENVIRONMENTS[own], WORK, say) if own else sys.executable
     module = row.module if row.module == OWN_MODULE else f"edgeplm_export.bench.peers.{row.module}"
     return Candidate(module, job, python=python, packages=PACKAGES, spare_kilobytes=SPARE_KILOBYTES)
+
+
+def job_of(row: Row, *, bundle: Path, source: Path, folder: Path, logits: bool, threads: int) -> Job:
+    """What the row's process is asked to be; `folder` holds the model's inputs and what each candidate keeps."""
+    name = "".join(c if c.isalnum() else "-" for c in row.name.lower())
+    return Job(
+        kind=row.kind,
+        source=str(bundle.resolve() if row.ours else source),
+        folder=str(folder / name),
+        exports=str(folder / "exports"),
+        calibration=str(folder / "calibration.npz"),
+        output="logits" if logits else "last_hidden_state",
+        threads=threads,
+    )

@@ -27,15 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoConfig
 
-from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Row, started
+from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Row, job_of, started
 from benchmarks._common import WORK, assets, bundle_of, ratio, write
 from benchmarks._fidelity import CLASSES, Class, Fidelity, compared
+from benchmarks._passages import BATCH, MAX_TOKENS, Cell, padded, write_inputs
 from edgeplm.cli._output import console, table
 from edgeplm_export.bench.peaks import measure, or_better, read_rate
 from edgeplm_export.bench.roofline import Work
 from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Candidate, Gone
 from edgeplm_runtime.benchmark.closeness import pooled
-from edgeplm_runtime.benchmark.protocol import Arrays, Job, feeds_of
+from edgeplm_runtime.benchmark.protocol import Arrays, Job
 from edgeplm_runtime.benchmark.records import Peaks
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.machine import cores_usable
@@ -48,11 +49,8 @@ CLASSIFIERS = (
 MODELS = ("all-minilm-l6-v2", *CLASSIFIERS, "multilingual-e5-small-pruned", "bert-base-random")
 CELLS = ((1, 16), (1, 128), (8, 32), (32, 128))
 PASSAGES = 64
-CALIBRATION = 128
-MAX_TOKENS = 128
 INNER = ("intermediate_size", "hidden_dim", "d_inner")  # the feed-forward's width: BERT, DistilBERT, XLNet
 FEW_PASSAGES = 32  # of a random checkpoint, whose fidelity says little
-BATCH = 32  # of the padded form of the passages
 PAUSE_SECONDS = 0.1  # before each burst: the threads of the candidate before have then gone to sleep
 BURST, UNCOUNTED = 12, 4
 LONG_TOKENS, LONG_BURST, LONG_UNCOUNTED = 1000, 3, 1  # cells whose calls take a large part of a second
@@ -62,8 +60,6 @@ ELSEWHERE = (
     ("in OpenVINO bf16", "openvino_encoder", "bf16", "openvino"),
     ("in the OpenVINO plugin", "openvino_ep_encoder", "variant", "openvino-ep"),
 )
-
-Cell = tuple[int, int]
 
 
 @dataclass(kw_only=True)
@@ -95,14 +91,14 @@ def main() -> None:
     folder = WORK / "precisions" / asked.model
     folder.mkdir(parents=True, exist_ok=True)
     cells = [_cell(text) for text in asked.cells.split(",")]
-    passages = _files(source, folder, cells, FEW_PASSAGES if asked.model.endswith("-random") else PASSAGES)
+    passages = write_inputs(source, folder, cells, FEW_PASSAGES if asked.model.endswith("-random") else PASSAGES)
     peaks = measure(threads)
     found = [Measured(row=row) for row in (*_ours(bundle), *PEERS) if _wanted(row, asked.only)]
     base = next(one for one in found if one.row.name == BASE)
     found.sort(key=lambda one: one is not base)  # first: the others' fidelity is measured against its answers
     logits = asked.model in CLASSIFIERS
     for one in found:
-        made = _job(one.row, bundle=bundle, source=source, folder=folder, logits=logits, threads=threads)
+        made = job_of(one.row, bundle=bundle, source=source, folder=folder, logits=logits, threads=threads)
         _start(one, made, folder, passages, base, logits)
         if one.absent:
             print(f"{one.row.name}: absent: {one.absent}", file=sys.stderr)
@@ -219,65 +215,6 @@ def _ours(bundle: Path) -> list[Row]:
     return rows
 
 
-def _job(row: Row, *, bundle: Path, source: Path, folder: Path, logits: bool, threads: int) -> Job:
-    name = "".join(c if c.isalnum() else "-" for c in row.name.lower())
-    return Job(
-        kind=row.kind,
-        source=str(bundle.resolve() if row.ours else source),
-        folder=str(folder / name),
-        exports=str(folder / "exports"),
-        calibration=str(folder / "calibration.npz"),
-        output="logits" if logits else "last_hidden_state",
-        threads=threads,
-    )
-
-
-def _files(source: Path, folder: Path, cells: list[Cell], count: int) -> list[Arrays]:
-    """Write the inputs that the candidates are fed from; give the passages, one by one, without padding."""
-    import tokenizers
-
-    tokenizer = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
-    tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.no_padding()
-    passages = [feeds_of(np.array([e.ids])) for e in tokenizer.encode_batch(_texts("valid", count))]
-    calibration = [feeds_of(np.array([e.ids])) for e in tokenizer.encode_batch(_texts("test", CALIBRATION))]
-    _store(folder / "calibration.npz", _padded(calibration))
-    for position, feeds in enumerate(passages):
-        _store(folder / f"passage-{position}.npz", feeds)
-        _store(folder / f"alone-{position}.npz", _padded([feeds]))
-    for position in range(0, count, BATCH):
-        _store(folder / f"batch-{position}.npz", _padded(passages[position : position + BATCH]))
-    for cell in cells:
-        _store(folder / f"cell-{cell[0]}x{cell[1]}.npz", feeds_of(_real_ids(calibration, cell)))
-    return passages
-
-
-def _store(path: Path, arrays: Arrays) -> None:
-    np.savez(path, allow_pickle=False, **arrays)
-
-
-def _texts(part: str, count: int) -> list[str]:
-    """Paragraphs of WikiText-2 in order, headings left out."""
-    lines = (assets() / "data" / "wikitext2" / f"{part}.txt").read_text(encoding="utf-8").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("= ")][:count]
-
-
-def _padded(rows: list[Arrays]) -> Arrays:
-    """Rows (1, tokens) as one batch (rows, MAX_TOKENS), padded on the right with 0."""
-    empty = np.zeros((len(rows), MAX_TOKENS), dtype=np.int64)
-    batch = {name: empty.copy() for name in rows[0]}
-    for position, row in enumerate(rows):
-        for name, values in row.items():
-            batch[name][position, : values.shape[1]] = values[0]
-    return batch
-
-
-def _real_ids(rows: list[Arrays], cell: Cell) -> NDArray[np.int64]:
-    """Ids (batch, length) cut from real text: what data-dependent kernels meet."""
-    stream = np.concatenate([row["input_ids"][0] for row in rows])
-    return np.resize(stream, cell).astype(np.int64)
-
-
 def _start(one: Measured, job: Job, folder: Path, passages: list[Arrays], base: Measured, logits: bool) -> None:
     """Start the candidate and measure its fidelity; or note why it is absent."""
     print(f"starting {one.row.name} …", file=sys.stderr)
@@ -308,10 +245,10 @@ def _answers(
         # A compiler of single shapes gets the passage padded to the length of a cell that it compiles anyway.
         name = "alone" if few_shapes else "passage"
         output = _answer(candidate, folder, f"{name}-{position}")
-        mask = _padded([feeds])["attention_mask"] if few_shapes else feeds["attention_mask"]
+        mask = padded([feeds])["attention_mask"] if few_shapes else feeds["attention_mask"]
         alone.append(pooled(output, mask))
     for position in range(0, len(passages), BATCH):
-        mask = _padded(passages[position : position + BATCH])["attention_mask"]
+        mask = padded(passages[position : position + BATCH])["attention_mask"]
         batched.append(pooled(_answer(candidate, folder, f"batch-{position}"), mask))
     return np.concatenate(alone), np.concatenate(batched)
 

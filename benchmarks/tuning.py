@@ -3,8 +3,10 @@
     python -m benchmarks.tuning [--model NAME …] [--batch N]
 
 The sweep opens every variant × provider × threads × spinning × arena × lanes × token budget once a turn, in an order of
-its own each turn. tune's winner is then looked up in it: how far is it behind the sweep's best? Raw result:
-benchmarks/results/MACHINE/tuning.json.
+its own each turn, and calls each as often as tune calls its winner in one race. Lanes and budgets that come to the same
+graph calls are one choice, for both. tune's winner is then looked up in it: how far is it behind the sweep's best? A
+median of so many calls is noisy itself, so the two are measured once more, in turns. Raw results, a model each, kept
+from a run that was broken off: benchmarks/results/MACHINE/tuning-MODEL.json.
 """
 
 from __future__ import annotations
@@ -22,37 +24,40 @@ from edgeplm_export.quantizing import quantize
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.engine import load
 from edgeplm_runtime.errors import EdgePLMError
-from edgeplm_runtime.profile import OFF
+from edgeplm_runtime.profile import OFF, Choice
 from edgeplm_runtime.tuning import tune
 from edgeplm_runtime.tuning.race import Entrant, ranked
 from edgeplm_runtime.tuning.space import Pins, for_lists, for_sessions, space
-from edgeplm_runtime.tuning.workload import of_lengths, ready
+from edgeplm_runtime.tuning.workload import Workload, of_lengths, ready
 
 
 MODELS = ("all-minilm-l6-v2", "minilm-l6-sst2", "distilbert-trec6")
 SCHEMES = ("int8-static", "int8-rotated", "int8-conditioned", "int8-weights")
 LENGTHS = (16, 128)
-SWEEP_TURNS, SWEEP_CALLS = 2, 8
+# As many as the winner of a race gets, there and back in each of its rounds: 2, 4, 8 and 16 calls.
+SWEEP_TURNS, SWEEP_CALLS = 4, 15
+DUEL_TURNS = 10
 
 
 def main() -> None:
     """Tune, then sweep, each model; print a line each, write one JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", help="a checkpoint of the assets; may be repeated")
+    parser.add_argument("--bundle", type=Path, help="in place of one that is exported and quantized here")
     parser.add_argument("--batch", type=int, default=8, help="texts of a call")
     asked = parser.parse_args()
-    rows = []
     for model in asked.model or MODELS:
-        rows.append(_compare(model, _bundle(model), asked.batch))
-        print(_words(rows[-1]))
-    write("tuning", {"versions": versions("edgeplm", "onnxruntime"), "batch": asked.batch, "models": rows})
+        row = _compare(model, asked.bundle or _bundle(model), asked.batch)
+        print(_words(row))
+        write(f"tuning-{model}", {"versions": versions("edgeplm", "onnxruntime"), "batch": asked.batch, **row})
 
 
 def _words(row: dict[str, Any]) -> str:
     return (
         f"{row['model']}: {row['choices']} choices; the sweep took {row['sweep_s']:.0f} s, its best is {row['best']}, "
         f"{row['best_ms']:.2f} ms; tune took {row['tune_s']:.0f} s (1/{row['cheaper']:.1f}) and chose {row['chosen']}, "
-        f"{row['chosen_ms']:.2f} ms in the sweep: {row['behind']:+.1%}"
+        f"{row['chosen_ms']:.2f} ms in the sweep: {row['behind']:+.1%}; in turns with its best "
+        f"{row['behind_in_turns']:+.1%}"
     )
 
 
@@ -77,17 +82,27 @@ def _compare(model: str, bundle: Path, batch: int) -> dict[str, Any]:
     start = time.perf_counter()
     with load(bundle, profile=OFF) as engine:
         work = of_lengths(engine, LENGTHS, batch)
+        tokens = work.tokens(engine)
     pins = Pins()
-    sessions = [s for choice in space(opened, pins).choices for s in for_sessions(choice, pins) or [choice]]
-    entrants = [Entrant(c) for session in sessions for c in for_lists(session, pins)]
+    field = space(opened, pins)
+    sessions = [s for choice in field.choices for s in for_sessions(choice, pins) or [choice]]
+    entrants = [
+        Entrant(c)
+        for session in sessions
+        for c in for_lists(session, pins, tokens, alone=opened.variant(session.variant).alone)
+    ]
     for turn in range(SWEEP_TURNS):
         print(f"{model}: sweep, turn {turn + 1} of {SWEEP_TURNS}, {len(entrants)} choices", file=sys.stderr)
         for entrant in random.Random(turn).sample(entrants, len(entrants)):
-            with ready(bundle, work, entrant.choice) as call:
-                entrant.samples += [call() for _ in range(SWEEP_CALLS)]
+            if entrant.problem is None:
+                _sample(entrant, bundle, work, SWEEP_CALLS)
     sweep_s = time.perf_counter() - start
     best = ranked(entrants)[0]
     chosen = next(entrant for entrant in entrants if entrant.choice == tuned.ranked[0].choice)
+    duel = [Entrant(best.choice), Entrant(chosen.choice)]
+    for _ in range(DUEL_TURNS if best is not chosen else 0):
+        for entrant in duel:
+            _sample(entrant, bundle, work, SWEEP_CALLS)
     return {
         "model": model,
         "choices": len(entrants),
@@ -99,9 +114,20 @@ def _compare(model: str, bundle: Path, batch: int) -> dict[str, Any]:
         "chosen": chosen.choice.words,
         "chosen_ms": chosen.median,
         "behind": chosen.median / best.median - 1,
+        "behind_in_turns": duel[1].median / duel[0].median - 1 if best is not chosen else 0.0,
+        "duel_ms": [entrant.samples for entrant in duel],
+        "left_out": {**field.left_out, **{e.choice.words: e.problem for e in entrants if e.problem}},
         "profile": tuned,
         "sweep": [{"choice": entrant.choice, "samples_ms": entrant.samples} for entrant in ranked(entrants)],
     }
+
+
+def _sample(entrant: Entrant[Choice], bundle: Path, work: Workload, calls: int) -> None:
+    try:
+        with ready(bundle, work, entrant.choice) as call:
+            entrant.samples += [call() for _ in range(calls)]
+    except EdgePLMError as error:
+        entrant.problem = str(error)
 
 
 if __name__ == "__main__":

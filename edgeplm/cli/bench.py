@@ -46,6 +46,7 @@ class WithOthers(click.Command):
 @click.option("--cold-starts", default=5, show_default=True, help="Fresh processes to start; 0 for none.")
 @click.option("--load", "load_s", type=float, help="Seconds of each point of the load curve; 0 for none. [default: 2]")
 @click.option("--callers", default=8, show_default=True, help="Callers at once under load.")
+@click.option("--batcher", is_flag=True, help="Under load, the callers ask a batcher, which answers them together.")
 @click.option("--variant", default="auto", show_default=True, help="What to measure: names with commas, or all.")
 @click.option("--provider", default="auto", show_default=True, help="CPU, OpenVINO, CUDA, …: docs/providers.md.")
 @click.option("--threads", type=int, help="Threads inside one operator; default: the cores this process may use.")
@@ -64,6 +65,7 @@ def command(
     cold_starts: int,
     load_s: float | None,
     callers: int,
+    batcher: bool,
     variant: str,
     provider: str,
     threads: int | None,
@@ -99,7 +101,7 @@ def command(
         threads=threads,
     )
     made = Benchmark(plan=plan)
-    loading = _loading(made, load_s, callers)
+    loading = _loading(made, load_s, callers, batcher=batcher)
     with steps() as progress:
         try:
             if peers:
@@ -197,7 +199,7 @@ def _extra(name: str) -> Any:
         raise MissingDependency(MISSING_EXTRA.format(error.name)) from None
 
 
-def _loading(made: Benchmark, seconds: float | None, callers: int) -> Any:
+def _loading(made: Benchmark, seconds: float | None, callers: int, *, batcher: bool) -> Any:
     """The load curve to be measured; None where none is asked for, or its extra is not there and none was asked for."""
     from edgeplm_runtime.errors import MissingDependency
 
@@ -210,7 +212,7 @@ def _loading(made: Benchmark, seconds: float | None, callers: int) -> Any:
             raise
         made.notes.append("no load curve: it needs the extra bench (pip install 'edgeplm[bench]').")
         return None
-    return side.of_engine(made, seconds=2.0 if seconds is None else seconds, callers=callers)
+    return side.of_engine(made, seconds=2.0 if seconds is None else seconds, callers=callers, batcher=batcher)
 
 
 def _show(report: Report) -> None:
@@ -259,7 +261,7 @@ def _show_load(report: Report) -> None:
     load = report.load
     assert load is not None
     title = (
-        f"one text an arrival, {load.callers} callers: capacity {load.capacity_per_s:.0f}/s, "
+        f"one text an arrival, {load.callers} callers of {load.asked}: capacity {load.capacity_per_s:.0f}/s, "
         f"unloaded p50 {load.unloaded_p50_ms:.2f} ms"
     )
     made = table(title, "offered/s", "answered/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "")

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeplm_runtime.binding import Bindings
 from edgeplm_runtime.bundle.manifest import ADVICE
 from edgeplm_runtime.distributions import installed_distributions
 from edgeplm_runtime.errors import (
@@ -127,10 +128,11 @@ def _numbers(version: str) -> list[int]:
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a graph is opened.
 
-    `threads` inside one operator; `optimize` False for a graph that is stored already optimized;
-    `prepack` lays weights out for the kernels: faster calls, slower start, more memory. `memory_limit_bytes`
-    bounds what the graph's values take on the CPU, the mapped weights left out. `timeout_s` bounds the opening
-    and each run: they end as soon as the operator, or the optimizer's pass, that is at work has ended.
+    `threads` inside one operator; `lanes` calls at once that divide them, where the provider can; `optimize` False for
+    a graph that is stored already optimized; `prepack` lays weights out for the kernels: faster calls, slower start,
+    more memory. `memory_limit_bytes` bounds what the graph's values take on the CPU, the mapped weights left out.
+    `timeout_s` bounds the opening and each run: they end as soon as the operator, or the optimizer's pass, that is at
+    work has ended.
     `spinning`: threads wait actively for a moment before they sleep. `arena`: memory of values is kept for the next
     call. `share_threads`: use the pool of threads of the process; the first session that does sets its size.
 
@@ -140,6 +142,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     threads: int
     optimize: bool
+    lanes: int = 1
     precision: str = "fp32"
     options: Mapping[str, str] = {}
     cache: Path | None = None
@@ -163,6 +166,12 @@ class GraphSession:
         self._make_options = ort.RunOptions
         self._timeout_s = settings.timeout_s
         self._on_cpu = provider.name == "CPU"
+        # Shapes that come again have buffers of their own; whoever makes batches then keeps to few shapes.
+        self.fixed_shapes = provider.buffers is not None and settings.options.get(provider.graphs or "") == "1"
+        self._bindings = None
+        if self.fixed_shapes:
+            number = int(settings.options.get("device_id", "0"))
+            self._bindings = Bindings(ort, self._session, device=str(provider.buffers), device_id=number)
         self.shares_threads = _pool_of_pid is not None
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
@@ -180,10 +189,13 @@ class GraphSession:
         """
         what = "the graph failed while it ran"
         try:
-            options = None if self._timeout_s is None and not give_back else self._make_options()
+            bare = self._timeout_s is None and not give_back and self._bindings is None
+            options = None if bare else self._make_options()
             if options is not None and give_back and self._on_cpu:
                 options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             with _watchdog(self._timeout_s, what, lambda: setattr(options, "terminate", True)):
+                if self._bindings is not None:
+                    return self._bindings.run(outputs, feeds, options)
                 found = self._session.run(list(outputs), dict(feeds), options)
             return cast("list[NDArray[Any]]", found)
         except Exception as error:
@@ -271,6 +283,8 @@ def provider_options(provider: Provider, settings: SessionSettings) -> dict[str,
     values = {**provider.precisions[settings.precision], **settings.options}
     if provider.threads is not None:
         values.setdefault(provider.threads, str(settings.threads))
+    if provider.lanes is not None and settings.lanes > 1:
+        values.setdefault(provider.lanes, str(settings.lanes))
     if provider.cache is not None and settings.cache is not None:
         values |= provider.cache(settings.cache)
     if provider.shapes is not None and settings.profiles:

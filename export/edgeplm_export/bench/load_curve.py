@@ -34,6 +34,7 @@ class Loading:
     texts: Sequence[str]
     seconds: float
     callers: int
+    batcher: bool = False
     shares: Sequence[float] = SHARES
     points: list[LoadPoint] = field(default_factory=list)
 
@@ -77,22 +78,30 @@ class Loading:
             callers=self.callers,
             seed=SEED,
             candidate=self.candidate,
+            batcher=self.batcher,
             capacity_per_s=self._capacity,
             unloaded_p50_ms=self._unloaded_ms,
             points=tuple(self.points),
         )
 
 
-def of_engine(made: Benchmark, *, seconds: float, callers: int) -> Loading:
-    """The curve of a benchmark's first variant, asked for the rows of one text that its cells hold."""
+def of_engine(made: Benchmark, *, seconds: float, callers: int, batcher: bool) -> Loading:
+    """The curve of a benchmark's first variant, asked for the rows of one text that its cells hold.
+
+    batcher: through `engine.batcher()`, in which the callers' texts share graph calls.
+    """
     texts = tuple(dict.fromkeys(text for cell in made.cells for text in cell.texts))
-    return Loading(candidate=made.variants[0], texts=texts, seconds=seconds, callers=callers)
+    return Loading(candidate=made.variants[0], texts=texts, seconds=seconds, callers=callers, batcher=batcher)
 
 
 def measure_engine(loading: Loading, made: Benchmark, tell: Callable[[str], None]) -> None:
     """Open that variant and load it."""
     with load(made.bundle, loading.candidate, made.provider, made.threads, profile="off") as engine:
-        loading.measure(lambda text: engine(item_of(engine, text)), tell)
+        if loading.batcher:
+            with engine.batcher() as batcher:
+                loading.measure(lambda text: batcher(item_of(engine, text)), tell)
+        else:
+            loading.measure(lambda text: engine(item_of(engine, text)), tell)
 
 
 def point(offered: Offered, unloaded_ms: float) -> LoadPoint:

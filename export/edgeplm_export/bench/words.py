@@ -96,7 +96,7 @@ def _under_load(report: Report) -> str:
     assert load is not None
     wanted = REFERENCE_LOAD * load.capacity_per_s
     nearest = min(load.points, key=lambda p: abs(p.offered_per_s - wanted))
-    words = f"{load.callers} callers reach {number(load.capacity_per_s)} answers a second"
+    words = f"{load.callers} callers of {load.asked} reach {number(load.capacity_per_s)} answers a second"
     share = nearest.offered_per_s / load.capacity_per_s
     words += (
         f"; at {share:.0%} of that, 99 of 100 answers come within {number(nearest.p99_ms)} ms, "

@@ -122,7 +122,10 @@ class LoadPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """One text an arrival, `callers` at a time; `capacity_per_s` is what they reach when each asks again at once."""
+    """One text an arrival, `callers` at a time; `capacity_per_s` is what they reach when each asks again at once.
+
+    `batcher`: they asked a batcher, and not the engine itself.
+    """
 
     callers: int
     seed: int
@@ -130,6 +133,12 @@ class LoadCurve(msgspec.Struct, frozen=True, kw_only=True):
     capacity_per_s: float
     unloaded_p50_ms: float
     points: tuple[LoadPoint, ...]
+    batcher: bool = False
+
+    @property
+    def asked(self) -> str:
+        """What the callers asked, in words."""
+        return f"the batcher of {self.candidate}" if self.batcher else self.candidate
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):

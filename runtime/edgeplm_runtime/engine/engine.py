@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, memory_is_
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import Floats, integers, pad
 from edgeplm_runtime.providers import provider_named
+from edgeplm_runtime.scheduling.buckets import bucket_end
 from edgeplm_runtime.scheduling.buckets import plan as batches_of
 from edgeplm_runtime.scheduling.overlap import Beside, ahead, side_by_side
 from edgeplm_runtime.session import warn_of_two_distributions
@@ -301,14 +303,17 @@ class Engine:
         # A tokenizer that adds no special tokens leaves an empty text without any: the padding token stands in.
         ids = [e.ids or [text.pad_token_id] for e in batch]
         lengths = [len(row) for row in ids]
+        width = max(lengths)
+        if self._graph.fixed_shapes:
+            width = bucket_end(width, text.max_length)
+        padded = partial(pad, left=left, length=width)
         feeds = {
-            "input_ids": within_vocabulary(pad(ids, text.pad_token_id, left=left), self.bundle, text.tokenizer),
-            "attention_mask": pad([[1] * length for length in lengths], 0, left=left),
-            "token_type_ids": pad([e.type_ids or [0] for e in batch], text.pad_token_type_id, left=left),
+            "input_ids": within_vocabulary(padded(ids, text.pad_token_id), self.bundle, text.tokenizer),
+            "attention_mask": padded([[1] * length for length in lengths], 0),
+            "token_type_ids": padded([e.type_ids or [0] for e in batch], text.pad_token_type_id),
         }
         found = self._graph.run([self.task.output], feeds, share=share)
         output = found[self.task.output].astype(np.float32, copy=False)
-        width = max(lengths)
         expected = (len(batch), width) if self.task.padded else (len(batch),)
         if output.shape[: len(expected)] != expected:
             raise BadBundle(

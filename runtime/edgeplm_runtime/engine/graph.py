@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeplm_runtime.bundle.reader import Bundle
-from edgeplm_runtime.engine.opening import Active, Meanwhile, open_again, open_planned, run_graph
+from edgeplm_runtime.engine.opening import Active, Meanwhile, open_for_lanes, open_planned, run_graph
 from edgeplm_runtime.engine.planning import Plan
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import EngineClosed
@@ -60,6 +60,11 @@ class OpenGraph:
         """The names of all outputs."""
         return self.alive().outputs
 
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether batches are to be padded to the ends of the length buckets."""
+        return self.alive().fixed_shapes
+
     def run(self, wanted: Sequence[str], feeds: Mapping[str, Ids], *, share: bool = False) -> dict[str, NDArray[Any]]:
         """The named outputs, when it is this caller's turn; `share`: other calls will run beside this one."""
         self.alive()
@@ -77,8 +82,7 @@ class OpenGraph:
         """The session that lanes share, each call with its part of the threads; opened when it is first needed."""
         with self._narrow_lock:
             if (narrow := self._narrow) is None:
-                active = self.active
-                narrow = open_again(self._bundle, active, self._plan.settings, active.threads // active.lanes)
+                narrow = open_for_lanes(self._bundle, self.active, self._plan.settings)
                 self.alive()  # one that was closed meanwhile must not come back
                 self._narrow = narrow
             return narrow

@@ -53,7 +53,8 @@ def load(
     prepack: lay weights out for speed; False starts faster and takes less memory, each call is slower.
     token_budget: rows × padded length of one batch. stable: give each text a graph call of its own where the texts of
     a call move each other (the variant's `alone`); False is faster for lists, and answers depend on the list. lanes:
-    graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU, else 1.
+    graph calls side by side where there is much to do, the threads divided among them; default: 2 on the CPU and
+    OpenVINO, else 1.
     share_threads: one pool of threads for all engines that this process loads from now on. spinning: threads wait
     actively for a moment after a call; arena: memory of a call is kept for the next; both True by default. For bundles
     of unknown origin: memory_limit_bytes bounds what the graph's values take (CPU only), timeout_s each batch and the

@@ -166,15 +166,19 @@ def open_best(bundle: Bundle, task: Task, settings: Settings, meanwhile: Meanwhi
     )
 
 
-def open_again(bundle: Bundle, active: Active, settings: Settings, threads: int) -> GraphSession:
-    """Another session of the variant that runs, with its own number of threads."""
+def open_for_lanes(bundle: Bundle, active: Active, settings: Settings) -> GraphSession:
+    """Another session of the variant that runs, in which its lanes divide the threads among them."""
     (variant,) = (v for v in bundle.manifest.variants if v.name == active.variant)
-    return _open(bundle, variant, provider_named(active.provider), settings, threads, Meanwhile())
+    provider = provider_named(active.provider)
+    # A provider that divides them itself is told so; on the CPU each call has the session's threads.
+    threads = active.threads if provider.lanes is not None else active.threads // active.lanes
+    return _open(bundle, variant, provider, settings, threads, Meanwhile(), lanes=active.lanes)
 
 
 def usual_lanes(provider: str, threads: int) -> int:
     """Graph calls side by side where nothing else was asked for."""
-    return min(LANES, threads) if provider == "CPU" else 1
+    able = provider == "CPU" or provider_named(provider).lanes is not None
+    return min(LANES, threads) if able else 1
 
 
 def within_vocabulary(ids: Ids, bundle: Bundle, source: str) -> Ids:
@@ -203,6 +207,8 @@ def _open(
     settings: Settings,
     threads: int,
     meanwhile: Meanwhile,
+    *,
+    lanes: int = 1,
 ) -> GraphSession:
     graph_file, *weights = variant.files
     trust(bundle, [graph_file], settings)
@@ -213,7 +219,7 @@ def _open(
         facts = scan_variant(bundle, variant)
         onnxruntime_module()  # its import keeps Python's lock: what begins now would have to wait for it
         meanwhile.begin()
-        session = _session(graph, facts, bundle, variant, provider, settings, threads)
+        session = _session(graph, facts, bundle, variant, provider, settings, threads, lanes)
     if session.node_share < 1.0 and not settings.allow_fallback:
         raise ProviderUnavailable(
             f"only {session.node_share:.0%} of the nodes run on {provider.name}; the rest would run on the CPU. "
@@ -230,10 +236,12 @@ def _session(
     provider: Provider,
     settings: Settings,
     threads: int,
+    lanes: int,
 ) -> GraphSession:
     text = bundle.manifest.text
     wanted = SessionSettings(
         threads=threads,
+        lanes=lanes,
         optimize=not variant.optimized,
         prepack=settings.prepack,
         memory_limit_bytes=settings.memory_limit_bytes,

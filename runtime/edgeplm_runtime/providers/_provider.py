@@ -60,7 +60,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     `precisions`: for each precision that it computes in, its options. A variant of another precision is refused.
     `isa`: for a precision, CPU features of which this machine must have one. `settings`: what a caller may set.
-    `threads` is its option for threads inside one operator. `arrange` brings all options into the form that ONNX
+    `threads` is its option for threads inside one operator, `lanes` the one for calls that run side by side and share
+    those threads, None where a session cannot divide them. `graphs` is the option, one of the `settings`, by which a
+    caller asks for recorded launches (CUDA graphs): shapes are then fixed, and `buffers` for each stay in the memory
+    that ONNX Runtime calls so. `arrange` brings all options into the form that ONNX
     Runtime takes. `cache` gives the options that make it keep what it compiled in that folder; `shapes` those for the
     shapes that will come, for the graph's inputs.
     """
@@ -76,6 +79,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     isa: Mapping[str, tuple[str, ...]] = {}
     settings: Mapping[str, Setting] = {}
     threads: str | None = None
+    lanes: str | None = None
+    graphs: str | None = None
+    buffers: str | None = None
     arrange: Callable[[Options], Options] = dict
     cache: Callable[[Path], Options] | None = None
     shapes: Callable[[Sequence[str], Sequence[Profile]], Options] | None = None

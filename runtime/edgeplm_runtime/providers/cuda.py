@@ -5,6 +5,8 @@ from __future__ import annotations
 from edgeplm_runtime.providers._provider import Provider, Setting
 
 
+GRAPHS = "enable_cuda_graph"
+
 PROVIDER = Provider(
     name="CUDA",
     ort_name="CUDAExecutionProvider",
@@ -23,5 +25,10 @@ PROVIDER = Provider(
             choices=("kNextPowerOfTwo", "kSameAsRequested"),
             words="how its arena grows; kSameAsRequested takes less memory, and asks more often",
         ),
+        "cuda_graph": Setting(
+            option=GRAPHS, choices=("0", "1"), words="replay launches for each shape; batches get fixed shapes for it"
+        ),
     },
+    graphs=GRAPHS,
+    buffers="cuda",
 )

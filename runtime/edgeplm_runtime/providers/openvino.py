@@ -15,6 +15,7 @@ from edgeplm_runtime.providers._provider import Options, Provider, Setting
 
 
 PRECISION = "INFERENCE_PRECISION_HINT"
+STREAMS = "NUM_STREAMS"
 
 
 def _arrange(options: Options) -> Options:
@@ -41,7 +42,7 @@ PROVIDER = Provider(
     isa={"bf16": ("amx_bf16", "avx512_bf16")},
     settings={
         "streams": Setting(
-            option="NUM_STREAMS",
+            option=STREAMS,
             least=1,
             most=1024,
             words="how many calls run side by side; threads are shared among them. 1: the lowest latency",
@@ -57,6 +58,7 @@ PROVIDER = Provider(
         "pinning": Setting(option="ENABLE_CPU_PINNING", choices=("YES", "NO"), words="a core for each thread"),
     },
     threads="INFERENCE_NUM_THREADS",
+    lanes=STREAMS,
     arrange=_arrange,
     cache=_cache,
 )

@@ -47,6 +47,11 @@ def length_buckets(max_length: int) -> list[tuple[int, int]]:
     return [*ranges, (first, max_length)]
 
 
+def bucket_end(length: int, max_length: int) -> int:
+    """The longest length of the bucket that `length` lies in."""
+    return next((last for _, last in length_buckets(max_length) if length <= last), length)
+
+
 def profiles(max_length: int, *, budget: int = TOKEN_BUDGET) -> list[Profile]:
     """For each range of lengths, the shapes that `plan` gives under this budget: no batch lies outside of them.
 

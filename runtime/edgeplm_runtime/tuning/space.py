@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from edgeplm_runtime.bundle.choose import candidates
 from edgeplm_runtime.bundle.reader import Bundle
+from edgeplm_runtime.engine.engine import ALONE
+from edgeplm_runtime.engine.graph import WORTH_LANES
 from edgeplm_runtime.engine.opening import usual_lanes
 from edgeplm_runtime.errors import BadInput, ProviderUnavailable
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.profile import Choice
 from edgeplm_runtime.providers import PROVIDERS, provider_named
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
+from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, plan
 from edgeplm_runtime.session import usable
 
 
-BUDGETS = (256, 512, TOKEN_BUDGET, 2048, 4096)
+BUDGETS = (256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +101,34 @@ def for_sessions(choice: Choice, pins: Pins) -> list[Choice]:
     ]
 
 
-def for_lists(choice: Choice, pins: Pins) -> list[Choice]:
-    """The choice with each number of lanes and each token budget worth a try: what matters for long lists only."""
+def for_lists(choice: Choice, pins: Pins, calls: Sequence[Sequence[int]], *, alone: bool) -> list[Choice]:
+    """The choice with the lanes and token budgets that make a difference to these calls, itself first.
+
+    calls: the tokens of each text of each call. alone: the variant's texts run one by one, whatever the budget is.
+    """
     budgets = (pins.token_budget,) if pins.token_budget else BUDGETS
     lanes = {pins.lanes} if pins.lanes else {1, usual_lanes(choice.provider, choice.threads)}
-    return [
+    tried = (
         msgspec.structs.replace(choice, lanes=count, token_budget=budget)
         for count in sorted(lanes)
         for budget in budgets
+    )
+    found: dict[object, Choice] = {}
+    for one in (choice, *tried):
+        found.setdefault(_graph_calls(one, calls, alone), one)
+    return list(found.values())
+
+
+def _graph_calls(choice: Choice, calls: Sequence[Sequence[int]], alone: bool) -> object:
+    """What two choices have in common that run the same graph calls in the same way."""
+    budget = ALONE if alone else choice.token_budget
+    batches = [plan(lengths, budget=budget) for lengths in calls]
+    # As Engine does: where there is little to do, it goes through one lane.
+    lanes = [
+        choice.lanes if len(made) > 1 and sum(lengths) >= WORTH_LANES else 1
+        for made, lengths in zip(batches, calls, strict=True)
     ]
+    return str((lanes, batches))
 
 
 def _providers(pins: Pins, left_out: dict[str, str]) -> list[str]:

@@ -30,7 +30,8 @@ from edgeplm_runtime.tuning.workload import Workload, of_lengths, of_texts, read
 
 
 LENGTHS = (16, 128)
-FINALISTS = 3  # choices whose token budgets, and batches, are tried
+FINALISTS = 3  # choices whose threads' waiting, token budgets and batches are tried, if they are NEAR the first
+NEAR = 1.25
 BATCHES = (1, 2, 4, 8, 16, 32, 64)  # tried under a latency budget, until it breaks
 Tell = Callable[[str], None]
 
@@ -98,16 +99,16 @@ def tune(
     )
     tell("which providers work here")
     field = space(opened, pins)
-    work = _workload(opened, pins, lengths, texts, source, batch)
+    work, tokens = _workload(opened, pins, lengths, texts, source, batch)
     entrants = [Entrant(choice) for choice in field.choices]
     held: _Held | None = None
     interrupted = False
     try:
         race(entrants, partial(ready, opened.root, work), tell)
-        for leg in (for_sessions, for_lists) if work.batch > 1 else (for_sessions,):
-            best = ranked(entrants)[:FINALISTS]
+        for leg in (partial(for_sessions, pins=pins), partial(_for_lists, opened, pins, tokens)):
+            best = _near(ranked(entrants)[:FINALISTS])
             known = {entrant.choice for entrant in entrants}
-            tried = dict.fromkeys(choice for entrant in best for choice in leg(entrant.choice, pins))
+            tried = dict.fromkeys(choice for entrant in best for choice in leg(entrant.choice))
             more = [Entrant(choice) for choice in tried if choice not in known]
             entrants += more
             if more:
@@ -154,8 +155,8 @@ class _Held:
 
 def _workload(
     bundle: Bundle, pins: Pins, lengths: Sequence[int], texts: Sequence[str] | None, source: str, batch: int
-) -> Workload:
-    """What is timed; the engine that it is made with also checks what is pinned, and the files' hashes."""
+) -> tuple[Workload, list[list[int]]]:
+    """What is timed, and its tokens; the engine that it is made with also checks what is pinned, and files' hashes."""
     with load(
         bundle.root,
         pins.variant or "auto",
@@ -168,9 +169,20 @@ def _workload(
         profile=OFF,
     ) as engine:
         if texts is not None:
-            return of_texts(texts, batch, source)
-        known = [length for length in lengths if length <= engine.manifest.text.max_length]
-        return of_lengths(engine, known or lengths, batch)
+            work = of_texts(texts, batch, source)
+        else:
+            known = [length for length in lengths if length <= engine.manifest.text.max_length]
+            work = of_lengths(engine, known or lengths, batch)
+        return work, work.tokens(engine)
+
+
+def _near(best: Sequence[Entrant[Choice]]) -> list[Entrant[Choice]]:
+    """Those of the best that how they wait and keep memory may still bring to the front."""
+    return [entrant for entrant in best if entrant.median <= best[0].median * NEAR]
+
+
+def _for_lists(bundle: Bundle, pins: Pins, tokens: Sequence[Sequence[int]], choice: Choice) -> list[Choice]:
+    return for_lists(choice, pins, tokens, alone=bundle.variant(choice.variant).alone)
 
 
 def _largest_batch(bundle: Bundle, work: Workload, choices: Sequence[Choice], budget_ms: float, tell: Tell) -> _Held:

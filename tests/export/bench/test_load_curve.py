@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from edgeplm_export.bench.load_curve import Loading, point
+from edgeplm_export.bench.load_curve import Loading, measure_engine, of_engine, point
+from edgeplm_runtime.benchmark.benchmark import Benchmark, Plan
 from edgeplm_runtime.benchmark.load import Offered
 from edgeplm_runtime.errors import BadInput
+from edgeplm_runtime.scheduling.batcher import Batcher
 
 
 def _offered(latencies_s: list[float], *, unanswered: int = 0, drain_s: float = 0.0) -> Offered:
@@ -74,3 +77,17 @@ def test_an_interruption_keeps_the_points_so_far() -> None:
 def test_loads_that_cannot_be_are_refused(seconds: float, callers: int) -> None:
     with pytest.raises(BadInput):
         Loading(candidate="fp32", texts=("a",), seconds=seconds, callers=callers)
+
+
+def test_the_callers_ask_a_batcher_on_request(classifier_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = Batcher.__call__
+    monkeypatch.setattr(Batcher, "__call__", lambda *given: (asked.append(given[1]), real(*given))[1])
+    made = Benchmark(plan=Plan(bundle=classifier_bundle, batches=[1], lengths=[8], threads=1))
+    for through in (False, True):
+        loading = of_engine(made, seconds=0.05, callers=2, batcher=through)
+        measure_engine(loading, made, lambda step: None)
+        curve = loading.curve()
+        assert curve is not None
+        assert curve.batcher is bool(asked) is through
+        assert curve.asked == ("the batcher of fp32" if through else "fp32")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeplm_runtime.engine.opening import usual_lanes
 from edgeplm_runtime.errors import BadInput, ProviderUnavailable
 from edgeplm_runtime.providers import PROVIDERS, Provider, providers_named
 from edgeplm_runtime.scheduling.buckets import profiles
@@ -45,6 +46,14 @@ def test_a_setting_takes_what_it_says_and_refuses_the_rest(row: Provider, name: 
 def test_an_unknown_setting_is_told_with_the_known_ones() -> None:
     with pytest.raises(BadInput, match=r"unknown option of OpenVINO 'stream'\. Did you mean 'streams'"):
         PROVIDERS["OpenVINO"].chosen({"stream": 2})
+
+
+def test_openvino_divides_its_threads_among_the_lanes_unless_the_caller_said_how() -> None:
+    for given, streams in (({}, "2"), ({"NUM_STREAMS": "4"}, "4")):
+        settings = SessionSettings(threads=2, optimize=False, lanes=2, options=given)
+        options = json.loads(provider_options(PROVIDERS["OpenVINO"], settings)["load_config"])["CPU"]
+        assert (options["NUM_STREAMS"], options["INFERENCE_NUM_THREADS"]) == (streams, "2")
+    assert (usual_lanes("OpenVINO", 2), usual_lanes("CPU", 2), usual_lanes("CUDA", 2)) == (2, 2, 1)
 
 
 def test_openvino_is_told_to_compute_fp32_in_fp32() -> None:

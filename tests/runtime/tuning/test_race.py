@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from edgeplm_runtime.errors import BadInput
+from edgeplm_runtime.tuning import race as module
 from edgeplm_runtime.tuning.race import Call, Entrant, race, ranked
 
 
@@ -114,3 +115,10 @@ def test_an_interruption_leaves_what_was_measured() -> None:
     with pytest.raises(KeyboardInterrupt):
         race(entrants, Track().start, tell)
     assert [entrant.choice for entrant in ranked(entrants)] == [1, 2, 3]
+
+
+def test_long_calls_are_made_once_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_TAKE_S", 0.0)
+    entrants = entrants_of(1, 2, 3, 4)
+    race(entrants, Track().start, quiet)
+    assert {len(entrant.samples) for entrant in entrants} == {2, 4}  # there and back, in one round or two

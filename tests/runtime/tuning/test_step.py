@@ -12,9 +12,9 @@ from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.engine import load
 from edgeplm_runtime.errors import BadInput, GateFailed, ProviderUnavailable
 from edgeplm_runtime.machine import cores_usable
-from edgeplm_runtime.profile import key_of, profile_path, read_profile
+from edgeplm_runtime.profile import Choice, key_of, profile_path, read_profile
 from edgeplm_runtime.tuning import tune
-from edgeplm_runtime.tuning.space import BUDGETS, Pins, space
+from edgeplm_runtime.tuning.space import BUDGETS, Pins, for_lists, space
 from edgeplm_runtime.tuning.workload import of_lengths
 
 
@@ -48,9 +48,22 @@ def test_every_variant_and_number_of_threads_takes_part(bundle: Path) -> None:
 
 
 def test_lists_are_raced_with_token_budgets_too(bundle: Path) -> None:
-    done = tune(bundle, provider="CPU", threads=1, variant="fp32", batch=8, lengths=[4, 16])
-    assert {row.choice.token_budget for row in done.profile.ranked} == set(BUDGETS)
-    assert done.profile.batch == 8
+    done = tune(bundle, provider="CPU", threads=1, variant="fp32", batch=64, lengths=[16])
+    assert {row.choice.token_budget for row in done.profile.ranked} == {256, 512, 1024}  # larger ones: one batch, too
+    assert done.profile.batch == 64
+
+
+def test_only_lanes_and_budgets_that_make_other_graph_calls_are_tried() -> None:
+    usual = Choice(variant="fp32", provider="CPU", threads=2, lanes=2, token_budget=512, spinning=True, arena=True)
+
+    def tried(*calls: list[int], alone: bool = False) -> list[tuple[int, int]]:
+        return [(c.lanes, c.token_budget) for c in for_lists(usual, Pins(), calls, alone=alone)]
+
+    assert tried([16]) == [(2, 512)]  # one text
+    assert tried([128] * 8) == [(2, 512), (1, 256), (1, 1024)]  # too little for two lanes; 2048 is all of it, too
+    long = tried([128] * 32)
+    assert long == [(2, 512), *((1, budget) for budget in BUDGETS), (2, 256), (2, 1024), (2, 2048)]
+    assert tried([128] * 32, alone=True) == [(2, 512), (1, 256)]
 
 
 def test_a_pinned_choice_is_only_measured(bundle: Path) -> None:

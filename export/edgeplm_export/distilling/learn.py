@@ -54,7 +54,11 @@ class Wishes:
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
-    """A trained student. `checkpoint` is relative to `folder`; times in seconds, of this process alone."""
+    """A trained student. `checkpoint` is relative to its run's folder.
+
+    `seconds` and `cpu_seconds`, the clock's and the cores', are of the last process that trained it: a run that was
+    killed and went on took longer.
+    """
 
     student: str
     checkpoint: str
@@ -63,6 +67,7 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
     held_loss: float
     stopped_early: bool
     seconds: float
+    cpu_seconds: float
     temperature: float | None
 
 
@@ -120,7 +125,7 @@ def learn(course: Course, written: str, wishes: Wishes, progress: Callable[[str]
     built = student.build(lesson, shape)
     rows, held = lesson.split()
     progress(f"{written}: learning from {len(rows)} texts, {len(held)} held out, in {folder}")
-    start = time.monotonic()
+    start, worked = time.monotonic(), time.process_time()
     trained = train(
         built.module,
         rows,
@@ -142,6 +147,7 @@ def learn(course: Course, written: str, wishes: Wishes, progress: Callable[[str]
             held_loss=trained.held_loss,
             stopped_early=trained.stopped_early,
             seconds=time.monotonic() - start,
+            cpu_seconds=time.process_time() - worked,
             temperature=temperature,
         )
         write_json(folder / f"{DONE}.partial", learned)

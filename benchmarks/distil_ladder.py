@@ -61,6 +61,7 @@ CASES = {
     "trec6": Case(
         teacher=trec6_teacher,
         data="trec6",
+        augment=0.0,
         students=(
             "transformer:3x384",
             "transformer:2x384",

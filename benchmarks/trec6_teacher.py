@@ -26,7 +26,7 @@ from edgeplm_export.training.run import Row, Settings, collate, train
 
 
 BASE = "all-minilm-l6-v2"
-SETTINGS = Settings(epochs=5, batch_size=32, learning_rate=1e-4, patience=4, seed=0)
+SETTINGS = Settings(epochs=3, batch_size=32, learning_rate=1e-4, patience=4, seed=0)
 HELD_SHARE = 0.1
 TOGETHER = 64
 
@@ -82,9 +82,10 @@ def _fine_tune(folder: Path) -> None:
     seconds, cpu_seconds = time.monotonic() - start, time.process_time() - worked
     right = _right(model.eval(), tokenizer, _rows(tokenizer, test))
     found = stats.binomtest(right, len(test)).proportion_ci(0.95, method="wilson")
-    print(
-        f"test accuracy {right / len(test):.4f} ({found.low:.3f} to {found.high:.3f}) after {seconds:.0f} s, {cpu_seconds:.0f} s of a core"
-    )
+    took = f"{seconds:.0f} s, {cpu_seconds:.0f} s of a core"
+    print(f"test accuracy {right / len(test):.4f} ({found.low:.3f} to {found.high:.3f}) after {took}")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     write(
         "trec6_teacher",
         {
@@ -93,15 +94,13 @@ def _fine_tune(folder: Path) -> None:
             "trained": trained,
             "questions": {"learned": len(rows) - held, "held": held, "test": len(test)},
             "accuracy": right / len(test),
-            "interval_95": [found.low, found.high],
+            "interval_95": [float(found.low), float(found.high)],
             "seconds": seconds,
             "cpu_seconds": cpu_seconds,
             "torch_threads": torch.get_num_threads(),
             "versions": versions("torch", "transformers", "accelerate"),
         },
     )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def _read(path: Path) -> list[tuple[str, int, str]]:

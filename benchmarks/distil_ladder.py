@@ -49,27 +49,13 @@ CASES = {
         teacher=lambda: assets() / "models" / "minilm-l6-sst2",
         data="sst2",
         unlabelled=("subj/train.tsv", "subj/test.tsv"),
-        students=(
-            "transformer:3x384",
-            "transformer:2x384",
-            "transformer:2x192",
-            "bilstm:128",
-            "static:128",
-            "ngram:16",
-        ),
+        students=("transformer:3x384", "transformer:2x256", "transformer:2x384", *SMALL),
     ),
     "trec6": Case(
         teacher=trec6_teacher,
         data="trec6",
         augment=0.0,
-        students=(
-            "transformer:3x384",
-            "transformer:2x384",
-            "transformer:3x192",
-            "bilstm:128",
-            "static:128",
-            "ngram:16",
-        ),
+        students=("transformer:3x384", "transformer:2x384", "transformer:3x192", *SMALL),
     ),
 }
 # What is learned from beside the labelled texts.

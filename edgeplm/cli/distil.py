@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,6 +55,7 @@ SHOWN_SLICES = 3
 @click.option("--max-size", type=float, help="Take a student of so many MB at most.")
 @click.option("--max-drop", type=float, help="Take the fastest student that loses no more of the metric.")
 @click.option("--plot", type=click.Path(), help="Write the picture of quality, latency and size there (SVG).")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write a report there, one file that works offline.")
 @click.option("--work", type=click.Path(), help="Folder that keeps what was computed; default: OUT.work.")
 @click.option("--trust-remote-code", is_flag=True, help="Allow Python code from the teacher to run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -70,8 +70,13 @@ def command(**given: Any) -> None:
 
     notes_to_stderr()
     needs("accelerate", "edgeplm[train,cpu]")
+    from edgeplm_export.bench import html
     from edgeplm_export.distilling import Limits, Wishes, ladder_of
+    from edgeplm_export.training import processes
 
+    for place in (given["plot"], given["html"]):  # not after hours of training
+        if place is not None:
+            html.check_place(place)
     if bool(given["students"]) == given["ladder"]:
         raise BadInput("name students with --student, or ask for --ladder; one of the two.")
     size = given["max_size"]
@@ -89,7 +94,8 @@ def command(**given: Any) -> None:
     )
     schemes = _listed(given["schemes"])
     try:
-        with steps() as progress:
+        with steps() as told:
+            progress = told if processes.rank() == 0 else _silent
             students = _listed(given["students"])
             if given["ladder"]:
                 students = ladder_of(given["teacher"], trust_remote_code=given["trust_remote_code"])
@@ -118,7 +124,11 @@ def command(**given: Any) -> None:
     for line in result.notes:
         note(f"{line}.")
     if given["plot"]:
-        Path(given["plot"]).write_text(result.picture, encoding="utf-8")
+        html.save(result.picture, given["plot"])
+    if given["html"]:
+        from edgeplm_export.distilling import page
+
+        page.write(result, given["html"])
     if given["as_json"]:
         print_json(
             {
@@ -134,6 +144,10 @@ def command(**given: Any) -> None:
         )
         return
     _show(result)
+
+
+def _silent(message: str) -> None:
+    """What the other processes of a run say: the first one speaks for all."""
 
 
 def _listed(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from edgeplm_runtime.engine import load
+from tests.export.browser import BROWSERS
 
 
 TEXTS = (
@@ -100,3 +101,12 @@ def same_vectors() -> Callable[..., None]:
         assert ((got * want).sum(axis=1) / (np.linalg.norm(got, axis=1) * lengths)).min() >= COSINE
 
     return check
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser; skips, saying how to get one, where there is none."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no chromium here: the report is not looked at in a browser (apt-get install chromium)")
+    return found

@@ -82,11 +82,11 @@ def _distributions(report: Report) -> list[Plot]:
             axes.set_xlabel("milliseconds")
             axes.set_ylabel("% of calls answered within")
             axes.set_ylim(0, 101)
-            _plain_log(axes, "x")
+            plain_log(axes, "x")
 
         title = f"Latency of {batch} × {length} tokens"
         reading = "The further to the left, the faster; the steeper, the steadier."
-        plots.append(Plot(title=title, svg=_svg(draw, title), reading=reading))
+        plots.append(Plot(title=title, svg=svg_of(draw, title), reading=reading))
     return plots
 
 
@@ -125,11 +125,11 @@ def _under_load(report: Report) -> Plot | None:
         axes.set_xlabel("arrivals a second")
         axes.set_ylabel("ms from the intended arrival")
         axes.legend(frameon=False, loc="upper left", handlelength=2.5)
-        _plain_log(axes, "y")
+        plain_log(axes, "y")
 
     title = f"Under load, {load.callers} callers"
     reading = "Hollow points are saturated: answers did not keep up with arrivals."
-    return Plot(title=title, svg=_svg(draw, title), reading=reading)
+    return Plot(title=title, svg=svg_of(draw, title), reading=reading)
 
 
 def _pareto(report: Report) -> Plot | None:
@@ -162,13 +162,13 @@ def _pareto(report: Report) -> Plot | None:
             axes.invert_yaxis()
             axes.set_ylabel("1 − cosine to the first")
             axes.set_ylim(1, floor / 3)
-            _plain_log(axes, "y")
+            plain_log(axes, "y")
         axes.margins(x=0.2)
-        _plain_log(axes, "x")
+        plain_log(axes, "x")
 
     title = "Speed, fidelity and size"
     reading = "Up and to the left is better; a larger circle is a larger file."
-    return Plot(title=title, svg=_svg(draw, title), reading=reading)
+    return Plot(title=title, svg=svg_of(draw, title), reading=reading)
 
 
 def _roofline(report: Report) -> Plot | None:
@@ -205,15 +205,15 @@ def _roofline(report: Report) -> Plot | None:
         axes.set_yscale("log")
         axes.set_xlabel("operations per byte of weights")
         axes.set_ylabel("10⁹ operations a second")
-        _plain_log(axes, "x")
-        _plain_log(axes, "y")
+        plain_log(axes, "x")
+        plain_log(axes, "y")
 
     title = "Roofline of this machine"
     reading = (
         "Lines are the most that this machine reached in bare products and in reading memory; a point far below its "
         "line spends its time elsewhere."
     )
-    return Plot(title=title, svg=_svg(draw, title), reading=reading)
+    return Plot(title=title, svg=svg_of(draw, title), reading=reading)
 
 
 def _of_cell(report: Report, batch: int, length: int) -> list[tuple[int, Candidate, Cell]]:
@@ -229,7 +229,7 @@ def _typical_ms(one: Candidate) -> float:
     return math.exp(sum(math.log(cell.p50.ms) for cell in one.cells) / len(one.cells))
 
 
-def _plain_log(axes: Axes, which: str) -> None:
+def plain_log(axes: Axes, which: str) -> None:
     """1, 2, 5, 10 … as numbers and not as powers, where they do not crowd."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
@@ -251,7 +251,7 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _svg(draw: Callable[[Axes], None], title: str) -> str:
+def svg_of(draw: Callable[[Axes], None], title: str) -> str:
     """The SVG element of one drawing; ids carry the title's words, since several stand in one page."""
     salt = re.sub(r"\W+", "-", title.lower()).strip("-")
     with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):

@@ -21,6 +21,7 @@ from edgeplm_export.distilling.store import digest
 from edgeplm_export.pack import write_json
 from edgeplm_export.quality.calibration import FEWEST, fit_temperature
 from edgeplm_export.quality.questions import Question
+from edgeplm_export.training import processes
 from edgeplm_export.training.run import Row, Settings, collate, train
 from edgeplm_runtime.errors import BadInput, CannotWrite, unknown
 from edgeplm_runtime.numerics import Floats
@@ -54,7 +55,11 @@ class Wishes:
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
-    """A trained student. `checkpoint` is relative to `folder`; times in seconds, of this process alone."""
+    """A trained student. `checkpoint` is relative to its run's folder.
+
+    `seconds` and `cpu_seconds`, the clock's and the cores', are of the last process that trained it: a run that was
+    killed and went on took longer.
+    """
 
     student: str
     checkpoint: str
@@ -63,6 +68,7 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
     held_loss: float
     stopped_early: bool
     seconds: float
+    cpu_seconds: float
     temperature: float | None
 
 
@@ -96,7 +102,8 @@ def check(wishes: Wishes, students: Sequence[str]) -> None:
 def learn(course: Course, written: str, wishes: Wishes, progress: Callable[[str], None]) -> tuple[Learned, Path]:
     """Train the student that is `written` so, or find it trained; what was learned, and the checkpoint's folder.
 
-    Raises BadInput (a shape that this teacher does not allow), CannotWrite.
+    Of several processes that train it together the first one writes it. Raises BadInput (a shape that this teacher does
+    not allow), CannotWrite.
     """
     student, words = student_named(written)
     if course.model.task not in student.tasks:
@@ -117,10 +124,11 @@ def learn(course: Course, written: str, wishes: Wishes, progress: Callable[[str]
         progress(f"{written}: trained before, with the same data and settings ({folder})")
         return found, folder / found.checkpoint
     torch.manual_seed(settings.seed)  # for what the student initializes at random
-    built = student.build(lesson, shape)
+    with processes.first_before_others():
+        built = student.build(lesson, shape)
     rows, held = lesson.split()
     progress(f"{written}: learning from {len(rows)} texts, {len(held)} held out, in {folder}")
-    start = time.monotonic()
+    start, worked = time.monotonic(), time.process_time()
     trained = train(
         built.module,
         rows,
@@ -133,7 +141,8 @@ def learn(course: Course, written: str, wishes: Wishes, progress: Callable[[str]
     built.module.eval()
     temperature = _temperature(course, built, held)
     try:
-        built.save(folder / name, temperature)
+        if not processes.rank():
+            built.save(folder / name, temperature)
         learned = Learned(
             student=written,
             checkpoint=name,
@@ -142,10 +151,12 @@ def learn(course: Course, written: str, wishes: Wishes, progress: Callable[[str]
             held_loss=trained.held_loss,
             stopped_early=trained.stopped_early,
             seconds=time.monotonic() - start,
+            cpu_seconds=time.process_time() - worked,
             temperature=temperature,
         )
-        write_json(folder / f"{DONE}.partial", learned)
-        (folder / f"{DONE}.partial").rename(folder / DONE)
+        if not processes.rank():
+            write_json(folder / f"{DONE}.partial", learned)
+            (folder / f"{DONE}.partial").rename(folder / DONE)
     except OSError as error:
         raise CannotWrite(
             f"{folder} cannot be written: {error.strerror or error}. The training is kept there: make room and run the "

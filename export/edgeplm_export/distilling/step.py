@@ -23,6 +23,7 @@ from edgeplm_export.pareto import draw
 from edgeplm_export.quality.data import Data, engine_inputs
 from edgeplm_export.quality.records import read_records
 from edgeplm_export.tasks import infer_task
+from edgeplm_export.training import processes
 from edgeplm_runtime.bundle.manifest import MANIFEST_NAME
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.errors import unknown
@@ -39,10 +40,12 @@ SPACE_FACTOR = 2
 class DistilResult:
     """The bundle that was written, which student it is and why, everything that was measured, and things to know.
 
-    `standings` starts with the teacher's. `work` is the folder from which the same command goes on.
+    `teacher`: its name. `standings` starts with the teacher's. `work`: the folder from which the same command goes on.
     """
 
     path: Path
+    teacher: str
+    task: str
     chosen: Standing
     why: str
     standings: tuple[Standing, ...]
@@ -82,6 +85,8 @@ def distil(
     of the training ones, as a share of them; masked_model: a masked language model that helps in it. work: a folder
     that keeps what was computed (default: OUT.work); the same call goes on from it after a kill.
 
+    Of several processes (`accelerate launch`) only the first returns; the others end when they have trained.
+
     Raises BadInput, BadCheckpoint, CannotWrite, GateFailed (a gate, or no student keeps the limits).
     """
     wishes, limits = wishes or Wishes(), limits or Limits()
@@ -89,20 +94,25 @@ def distil(
     out = Path(out)
     check_place(out, None)
     folder = Path(work) if work is not None else out.with_name(f"{out.name}.work")
-    course = prepare(
-        teacher,
-        train=Path(train),
-        evaluation=None if evaluation is None else Path(evaluation),
-        unlabelled=[Path(path) for path in unlabelled],
-        columns=columns,
-        work=folder,
-        seed=wishes.seed,
-        trust_remote_code=trust_remote_code,
-        augment=lambda model, rows: augmented(
-            model, rows, share=augment, masked_model=masked_model, seed=wishes.seed, progress=progress
-        ),
-        progress=progress,
-    )
+    with processes.first_before_others():
+        course = prepare(
+            teacher,
+            train=Path(train),
+            evaluation=None if evaluation is None else Path(evaluation),
+            unlabelled=[Path(path) for path in unlabelled],
+            columns=columns,
+            work=folder,
+            seed=wishes.seed,
+            trust_remote_code=trust_remote_code,
+            augment=lambda model, rows: augmented(
+                model, rows, share=augment, masked_model=masked_model, seed=wishes.seed, progress=progress
+            ),
+            progress=progress,
+        )
+    if processes.rank():
+        for written in students:
+            learn(course, written, wishes, progress)
+        raise SystemExit
     exam = None
     if course.evaluation is not None:
         exam = examine(course.bundle, course.evaluation, metric, _values(course.evaluation, slices))
@@ -131,6 +141,8 @@ def distil(
     progress(f"wrote {out}")
     return DistilResult(
         path=out,
+        teacher=course.teacher.name,
+        task=course.model.task,
         chosen=chosen,
         why=why,
         standings=standings,

@@ -17,8 +17,9 @@ import torch
 from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from edgeplm_export.training import processes
 from edgeplm_export.training.sampler import ByLength
-from edgeplm_runtime.errors import CannotWrite
+from edgeplm_runtime.errors import BadInput, CannotWrite
 from edgeplm_runtime.machine import describe
 
 
@@ -102,16 +103,23 @@ def train(
 ) -> Trained:
     """Train `module` in place; its weights at the end are those with the least loss on `held`.
 
-    The module takes a batch's tensors by name and gives {"loss": …}. `folder` holds the Trainer's checkpoints; a run
-    that was killed goes on from the last whole one, with the same batches and random numbers. Raises CannotWrite.
+    The module takes a batch's tensors by name and gives {"loss": …}; several processes share each batch. `folder` holds
+    the Trainer's checkpoints; a run that was killed goes on from the last whole one, with the same batches and random
+    numbers. Raises CannotWrite, BadInput.
     """
+    share, rest = divmod(settings.batch_size, processes.count())
+    if rest:
+        raise BadInput(
+            f"{processes.count()} processes cannot share batches of {settings.batch_size}; give a --batch-size that "
+            "is a multiple of their number."
+        )
     set_seed(settings.seed)
     steps = max(FEWEST_STEPS, -(-len(rows) // settings.batch_size) // CHECKS_AN_EPOCH)
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=4 * settings.batch_size,
+        per_device_train_batch_size=share,
+        per_device_eval_batch_size=4 * share,
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup,  # below 1: a share of all steps
         weight_decay=settings.weight_decay,
@@ -129,6 +137,7 @@ def train(
         remove_unused_columns=False,
         label_names=["target"],
         seed=settings.seed,
+        ddp_find_unused_parameters=False,
         use_cpu=not torch.cuda.is_available(),
         bf16=BFLOAT16 in describe().isa,
         report_to=[],

@@ -24,13 +24,13 @@ from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.engine.trust import trust
 from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, memory_is_short, shown, unknown
 from edgeplm_runtime.machine import cores_usable
-from edgeplm_runtime.numerics import Floats, integers, pad
+from edgeplm_runtime.numerics import integers, pad, real
 from edgeplm_runtime.providers import provider_named
 from edgeplm_runtime.scheduling.buckets import bucket_end
 from edgeplm_runtime.scheduling.buckets import plan as batches_of
 from edgeplm_runtime.scheduling.overlap import Beside, ahead, side_by_side
 from edgeplm_runtime.session import warn_of_two_distributions
-from edgeplm_runtime.tasks import TASKS, Task
+from edgeplm_runtime.tasks import TASKS, Rows, Task
 from edgeplm_runtime.text.items import Item, iterated, listed, text_and_pair
 from edgeplm_runtime.text.tokenizer import Encoded, Tokenizer
 
@@ -253,7 +253,11 @@ class Engine:
         """What the batcher's callers get: one graph call."""
         with memory_is_short("for these inputs"):
             rows = self._run([one.encoded for one in asked])
-            answers = [self._detailed(row, a.encoded, a.task_options) for row, a in zip(rows, asked, strict=True)]
+            answers = [
+                answer
+                for row, a in zip(rows, asked, strict=True)
+                for answer in self._detailed([row], [a.encoded], a.task_options)
+            ]
         return [answer if a.details else _plain(answer) for answer, a in zip(answers, asked, strict=True)]
 
     def _answers(self, encoded: Sequence[Encoded], options: Mapping[str, Any]) -> list[Detailed]:
@@ -265,8 +269,11 @@ class Engine:
         share = len(batches) > 1 and self._graph.worth_lanes(sum(len(e.ids) for e in encoded))
 
         def work(batch: Sequence[int]) -> None:
-            for position, row in zip(batch, self._run([encoded[i] for i in batch], share=share), strict=True):
-                answers[position] = self._detailed(row, encoded[position], task_options)
+            those = [encoded[i] for i in batch]
+            for position, answer in zip(
+                batch, self._detailed(self._run(those, share=share), those, task_options), strict=True
+            ):
+                answers[position] = answer
 
         if share:
             side_by_side(work, batches, threads=self.active.lanes)
@@ -275,9 +282,12 @@ class Engine:
                 work(batch)
         return [answer for answer in answers if answer is not None]
 
-    def _detailed(self, row: Floats, encoded: Encoded, task_options: Mapping[str, Any]) -> Detailed:
-        answer = self.task.answer(row, self.manifest, task_options)
-        return Detailed(answer=answer, tokens=len(encoded.ids), truncated=encoded.truncated)
+    def _detailed(self, rows: Rows, encoded: Sequence[Encoded], task_options: Mapping[str, Any]) -> list[Detailed]:
+        answers = self.task.answers(rows, self.manifest, task_options)
+        return [
+            Detailed(answer=answer, tokens=len(e.ids), truncated=e.truncated)
+            for answer, e in zip(answers, encoded, strict=True)
+        ]
 
     def _windows(self, items: Iterable[Item], options: Mapping[str, Any]) -> Iterator[list[Encoded]]:
         """The encoded inputs, a window at a time; the next window is tokenized while the caller uses one."""
@@ -296,7 +306,7 @@ class Engine:
     def _budget(self) -> int:
         return ALONE if self.active.alone else self._graph.token_budget
 
-    def _run(self, batch: Sequence[Encoded], *, share: bool = False) -> list[Floats]:
+    def _run(self, batch: Sequence[Encoded], *, share: bool = False) -> Rows:
         """The task's output for each row of a batch, float32, without the padding."""
         text = self.manifest.text
         left = text.padding_side == "left"
@@ -309,9 +319,10 @@ class Engine:
         padded = partial(pad, left=left, length=width)
         feeds = {
             "input_ids": within_vocabulary(padded(ids, text.pad_token_id), self.bundle, text.tokenizer),
-            "attention_mask": padded([[1] * length for length in lengths], 0),
-            "token_type_ids": padded([e.type_ids or [0] for e in batch], text.pad_token_type_id),
+            "attention_mask": real(lengths, width, left=left).astype(np.int64),
         }
+        if "token_type_ids" in self._graph.inputs:
+            feeds["token_type_ids"] = padded([e.type_ids or [0] for e in batch], text.pad_token_type_id)
         found = self._graph.run([self.task.output], feeds, share=share)
         output = found[self.task.output].astype(np.float32, copy=False)
         expected = (len(batch), width) if self.task.padded else (len(batch),)
@@ -321,7 +332,7 @@ class Engine:
                 f"the shape {output.shape}; expected {expected} first. Export the bundle again."
             )
         if not self.task.padded:
-            return list(output)
+            return output
         return [row[width - length :] if left else row[:length] for row, length in zip(output, lengths, strict=True)]
 
     def _items(self, rows: Iterable[Any], options: Mapping[str, Any]) -> Iterator[Item]:

@@ -56,6 +56,11 @@ class OpenGraph:
         return self._plan.settings.token_budget or TOKEN_BUDGET
 
     @property
+    def inputs(self) -> Mapping[str, str]:
+        """The names of all inputs, and their types."""
+        return self.alive().inputs
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The names of all outputs."""
         return self.alive().outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeplm_runtime.errors import unknown
 from edgeplm_runtime.tasks import feature_extraction, sentence_similarity, text_classification
-from edgeplm_runtime.tasks._task import Task
+from edgeplm_runtime.tasks._task import Rows, Task
 
 
 TASKS: dict[str, Task] = {
@@ -19,4 +19,4 @@ def task_named(name: str) -> Task:
     return TASKS[name]
 
 
-__all__ = ["TASKS", "Task", "task_named"]
+__all__ = ["TASKS", "Rows", "Task", "task_named"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeplm_runtime.bundle.manifest import Manifest
-from edgeplm_runtime.tasks._task import Options, Task
+from edgeplm_runtime.tasks._task import Options, Rows, Task
 
 
-def _answer(hidden: NDArray[np.float32], manifest: Manifest, options: Options) -> NDArray[np.float32]:
-    """Hidden states (tokens, dim) float32, special tokens included, padding removed."""
+def _answers(hidden: Rows, manifest: Manifest, options: Options) -> Rows:
+    """Hidden states (tokens, dim) float32 of each text, special tokens included, padding removed."""
     return hidden
 
 
@@ -18,6 +15,6 @@ TASK = Task(
     name="feature-extraction",
     output="last_hidden_state",
     padded=True,
-    answer=_answer,
+    answers=_answers,
     stack=list,
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeplm_runtime.bundle.manifest import Manifest
 from edgeplm_runtime.errors import BadBundle, BadInput, unknown
 from edgeplm_runtime.numerics import sigmoid, softmax
-from edgeplm_runtime.tasks._task import Options, Task
+from edgeplm_runtime.tasks._task import Options, Rows, Task
 
 
 FUNCTIONS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
@@ -40,12 +40,13 @@ def _check(options: Options) -> None:
         raise unknown("function_to_apply", function, ["default", *FUNCTIONS])
 
 
-def _answer(logits: NDArray[np.float32], manifest: Manifest, options: Options) -> Any:
-    """Logits (labels,) → {"label", "score"} of the best, or a list of them, best first, where top_k is written."""
+def _answers(rows: Rows, manifest: Manifest, options: Options) -> list[Any]:
+    """Logits (labels,) of each text → {"label", "score"} of the best, or a list of them, best first, with top_k."""
     labels = manifest.labels or ()
-    if logits.shape != (len(labels),):
+    logits = np.asarray(rows)
+    if logits.shape != (len(rows), len(labels)):
         raise BadBundle(
-            f"the graph gives logits of the shape {logits.shape} for each text, the manifest names {len(labels)} "
+            f"the graph gives logits of the shape {logits.shape[1:]} for each text, the manifest names {len(labels)} "
             "labels. Export the bundle again."
         )
     function = _function(manifest, options.get("function_to_apply"))
@@ -53,10 +54,13 @@ def _answer(logits: NDArray[np.float32], manifest: Manifest, options: Options) -
         logits = logits / np.float32(manifest.temperature)
     scores = FUNCTIONS[function](logits)
     if "top_k" not in options:
-        best = int(scores.argmax())
-        return {"label": labels[best], "score": float(scores[best])}
-    order = np.argsort(-scores, kind="stable")[: options["top_k"]]
-    return [{"label": labels[i], "score": float(scores[i])} for i in order]
+        best = scores.argmax(axis=1).tolist()
+        return [{"label": labels[i], "score": row[i]} for i, row in zip(best, scores.tolist(), strict=True)]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : options["top_k"]]
+    return [
+        [{"label": labels[i], "score": float(row[i])} for i in places]
+        for places, row in zip(order, scores, strict=True)
+    ]
 
 
 TASK = Task(
@@ -64,6 +68,6 @@ TASK = Task(
     output="logits",
     options=frozenset({"top_k", "function_to_apply"}),
     check=_check,
-    answer=_answer,
+    answers=_answers,
     stack=list,
 )

@@ -1,6 +1,6 @@
 """Text to token ids with the checkpoint's own tokenizer.json, exactly as the Hugging Face tokenizer does.
 
-Knows nothing of graphs or tasks. Safe from many threads: nothing is changed after construction.
+Knows nothing of graphs or tasks. Safe from many threads.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import tokenizers
@@ -17,6 +18,7 @@ import tokenizers
 from edgeplm_runtime.bundle.manifest import ADVICE, TextInput
 from edgeplm_runtime.errors import BadBundle, BadInput, OutOfMemory
 from edgeplm_runtime.text.items import Item
+from edgeplm_runtime.text.words import Words, words_of
 
 
 # A longer text is first cut to this many characters; the rest is read only if they give too few tokens.
@@ -32,30 +34,31 @@ REGEX_KEY, ESCAPE = b'"Regex"', b"\\u00"
 ESCAPED_LETTER = re.compile(rb"\\u00(?:52|65|67|78)")
 
 
-class Encoded(msgspec.Struct, frozen=True, kw_only=True):
-    """One input as the graph reads it: ids and type ids (tokens,), not padded."""
+class Encoded(NamedTuple):
+    """One input as the graph reads it: ids and type ids (tokens,), not padded. `source()`: the library's own."""
 
     ids: list[int]
     type_ids: list[int]
     truncated: bool
-    source: tokenizers.Encoding
+    source: Callable[[], tokenizers.Encoding]
     skipped: tuple[int, int] = (0, 0)
 
     @property
     def mask(self) -> list[int]:
         """1 for each token, as none is padding: (tokens,)."""
-        return list(self.source.attention_mask)
+        return [1] * len(self.ids)
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
         """Where each token stands in its text, in characters: (tokens, 2), end exclusive."""
-        found: list[tuple[int, int]] = list(self.source.offsets)
+        source = self.source()
+        found: list[tuple[int, int]] = list(source.offsets)
         if not any(self.skipped):
             return found
         # Characters that were left out at the start of the text, or of the pair's second text.
         return [
             (a, b) if text is None else (a + self.skipped[text], b + self.skipped[text])
-            for (a, b), text in zip(found, self.source.sequence_ids, strict=True)
+            for (a, b), text in zip(found, source.sequence_ids, strict=True)
         ]
 
 
@@ -93,12 +96,35 @@ class Tokenizer:
         )
         # What fails on any text fails here, before a graph is opened.
         self._guarded(self._tokenizer.encode, "a b")
+        self._words: Words | None = self._guarded(words_of, self._tokenizer)
 
     def encode(self, items: Sequence[Item], *, truncation: bool = True) -> list[Encoded]:
         """Each item's ids, in order. Texts past the model's maximum are cut as the checkpoint's tokenizer cuts.
 
         Raises BadInput with `truncation=False` when a text is too long, and for lone surrogates.
         """
+        plain = [None] * len(items) if self._words is None else self._guarded(self._plain, self._words, items)
+        rest = [item for item, encoded in zip(items, plain, strict=True) if encoded is None]
+        others = iter(self._by_library(rest, truncation) if rest else ())
+        return [next(others) if encoded is None else encoded for encoded in plain]
+
+    def _plain(self, words: Words, items: Sequence[Item]) -> list[Encoded | None]:
+        """What the table of words gives; None where the library has to look at the text, or to cut it."""
+        found: list[Encoded | None] = []
+        for item in items:
+            text = item.text
+            ids = None if item.text_pair is not None or len(text) > PREFIX_CHARACTERS else words.ids(text)
+            if ids is None or len(ids) > self.spec.max_length:
+                found.append(None)
+            else:
+                found.append(Encoded(ids, [0] * len(ids), False, partial(self._again, text)))
+        return found
+
+    def _again(self, text: str) -> tokenizers.Encoding:
+        found: tokenizers.Encoding = self._guarded(self._tokenizer.encode, text)
+        return found
+
+    def _by_library(self, items: Sequence[Item], truncation: bool) -> list[Encoded]:
         read = [self._read(item) for item in items]
         encodings = self._guarded(self._tokenizer.encode_batch, [r.texts if r.texts[1:] else r.texts[0] for r in read])
         found = []
@@ -114,7 +140,7 @@ class Tokenizer:
                     ids=encoding.ids,
                     type_ids=encoding.type_ids,
                     truncated=truncated,
-                    source=encoding,
+                    source=partial(_same, encoding),
                     skipped=part.skipped,
                 )
             )
@@ -138,7 +164,7 @@ class Tokenizer:
         # Of a pair the tokenizer cuts more from the longer text, so the longer one has to stay the longer one:
         # it keeps more tokens than the other has, and where both are very long neither is cut early.
         both = len(short) > PREFIX_CHARACTERS
-        enough += 0 if both or not short else len(self._words(short))
+        enough += 0 if both or not short else len(self._word_numbers(short))
         kept = [self._most(text) if both or text is short else self._part(text, enough) for text in texts]
         left = self.spec.truncation_side == "left"
         skipped = [len(text) - len(part) if left else 0 for text, part in zip(texts, kept, strict=True)]
@@ -156,7 +182,7 @@ class Tokenizer:
         left = self.spec.truncation_side == "left"
         while size < min(len(text), MOST_CHARACTERS):
             part = text[-size:] if left else text[:size]
-            words = self._words(part)
+            words = self._word_numbers(part)
             beside = (min(words) if left else max(words)) if words else 0
             if (sum(word != beside for word in words) or len(words)) > enough:
                 return part
@@ -166,7 +192,7 @@ class Tokenizer:
     def _most(self, text: str) -> str:
         return text[-MOST_CHARACTERS:] if self.spec.truncation_side == "left" else text[:MOST_CHARACTERS]
 
-    def _words(self, text: str) -> list[int]:
+    def _word_numbers(self, text: str) -> list[int]:
         """For each token of a whole text the number of its word, special tokens left out; in no order."""
         encoding = self._guarded(self._tokenizer.encode, text)
         return [word for part in (encoding, *encoding.overflowing) for word in part.word_ids if word is not None]
@@ -185,6 +211,10 @@ class Tokenizer:
                     f"{str(error)[:300]}. Save the tokenizer again with this version of the library, and export again."
                 ) from None
             raise
+
+
+def _same(encoding: tokenizers.Encoding) -> tokenizers.Encoding:
+    return encoding
 
 
 def _check_patterns(data: bytes, path: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,57 +11,18 @@ from matplotlib.axes import Axes
 from msgspec.structs import replace
 
 from edgeplm_export.bench.html import check_place, render, write
-from edgeplm_export.bench.plots import _svg
+from edgeplm_export.bench.plots import svg_of
 from edgeplm_runtime.errors import CannotWrite
+from tests.export.browser import DARK, EVIL, browse, parsed
 
 
 if TYPE_CHECKING:
     from tests.export.bench.conftest import MakeReport
 
-EVIL = "<script>alert(1)</script>\"'&$x_1$"
-# What the command line of a browser needs in a container; no service of its own is asked for.
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--virtual-time-budget=2000",
-)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-DARK = "--blink-settings=preferredColorScheme=0"
-
-
-class Page(HTMLParser):
-    """Elements that are open, scripts, and addresses that the page would fetch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scripts, self.addresses, self.ids, self.rows = 0, [], [], 0  # type: ignore[var-annotated]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.scripts += tag == "script"
-        self.rows += tag == "tr"
-        for name, value in attrs:
-            if name in ("src", "href", "xlink:href") and value and not value.startswith("#"):
-                self.addresses.append(value)
-            if name == "id":
-                self.ids.append(value)
-
-
-def _page(text: str) -> Page:
-    page = Page()
-    page.feed(text)
-    return page
-
 
 def test_the_page_needs_nothing_else_and_says_the_most_asked_for_in_words(report: MakeReport) -> None:
     text = render(report())
-    page = _page(text)
+    page = parsed(text)
     assert page.scripts == 1
     assert page.addresses == []
     assert len(set(page.ids)) == len(page.ids)
@@ -98,20 +56,20 @@ def test_all_that_a_stranger_may_have_named_is_escaped(report: MakeReport) -> No
     )
     assert "<script>alert" not in text
     assert text.count("&lt;script&gt;alert(1)") >= 10
-    assert _page(text).scripts == 1
+    assert parsed(text).scripts == 1
 
 
 def test_words_in_a_drawing_are_escaped_and_no_mathematics() -> None:
     def draw(axes: Axes) -> None:
         axes.set_title(EVIL)
 
-    svg = _svg(draw, EVIL)
+    svg = svg_of(draw, EVIL)
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg
     assert "$x_1$" in svg
 
 
-def test_drawings_take_their_colours_from_the_page(report: MakeReport) -> None:
+def test_drawings_take_their_colours_from_theparsed(report: MakeReport) -> None:
     drawings = "".join(re.findall(r"<svg.*?</svg>", render(report()), flags=re.DOTALL))
     assert drawings.count("<svg") == 4  # two cells, load, roofline; one candidate has no frontier
     assert "var(--ink)" in drawings
@@ -188,27 +146,6 @@ def test_a_report_that_fails_half_way_leaves_the_old_one(
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """A browser; skips, saying how to get one, where there is none."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no chromium here: the report is not looked at in a browser (apt-get install chromium)")
-    return found
-
-
-def _browse(chromium: str, page: Path, profile: Path, *flags: str) -> str:
-    done = subprocess.run(
-        [chromium, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "light"), (1280, "dark"), (390, "dark")])
 def test_a_browser_shows_it_wide_and_narrow_light_and_dark(
     chromium: str, report: MakeReport, tmp_path: Path, width: int, scheme: str
@@ -218,7 +155,7 @@ def test_a_browser_shows_it_wide_and_narrow_light_and_dark(
     page, shot = tmp_path / "report.html", tmp_path / "shot.png"
     write(report(bundle=EVIL), str(page))
     flags = [f"--screenshot={shot}", f"--window-size={width},2400", *([DARK] if scheme == "dark" else [])]
-    _browse(chromium, page, tmp_path / "profile", *flags)
+    browse(chromium, page, tmp_path / "profile", *flags)
     with Image.open(shot) as image:
         assert image.width == width
         pixels = image.convert("L")
@@ -247,7 +184,7 @@ def test_in_a_browser_tables_sort_nothing_is_too_wide_and_no_script_of_a_strange
       document.documentElement.scrollWidth <= window.innerWidth].join("|"));
     </script></body>"""
     page.write_text(text.replace("</body>", probe), encoding="utf-8")
-    dom = _browse(chromium, page, tmp_path / "profile", "--dump-dom", "--window-size=390,1200")
+    dom = browse(chromium, page, tmp_path / "profile", "--dump-dom", "--window-size=390,1200")
     found = re.search(r'data-found="([^"]*)"', dom)
     assert found is not None, dom[-2000:]
     up, down, state, title, fits = found.group(1).rsplit("|", 4)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import TextClassificationPipeline
 
 from edgeplm_runtime.bundle.manifest import Manifest
@@ -26,6 +27,15 @@ def theirs(logits: Any, labels: tuple[str, ...], problem: str | None, **options:
     pipeline.framework = "pt"
     _, _, parameters = pipeline._sanitize_parameters(**options)
     return pipeline.postprocess({"logits": torch.from_numpy(logits[None])}, **parameters)
+
+
+def answer(logits: NDArray[np.float32], manifest: Manifest, options: dict[str, Any]) -> Any:
+    """The answer to one text's logits, which stand among others."""
+    others = np.linspace(-9, 9, logits.size, dtype=np.float32).reshape(logits.shape)
+    before, found, after = TASK.answers(np.stack([others, logits, -others]), manifest, options)
+    assert found == TASK.answers([logits], manifest, options)[0]
+    assert (before, after) == tuple(TASK.answers([others, -others], manifest, options))
+    return found
 
 
 @pytest.fixture
@@ -50,7 +60,7 @@ def test_the_answer_is_that_of_transformers(
     for scale in (0.1, 3.0, 30.0):
         logits = (random.normal(size=count) * scale).astype(np.float32)
         expected = theirs(logits, labels, problem, **asked)
-        found = TASK.answer(logits, made, options)
+        found = answer(logits, made, options)
         if isinstance(expected, dict):
             expected, found = [expected], [found]
         assert [row["label"] for row in found] == [row["label"] for row in expected]
@@ -58,14 +68,14 @@ def test_the_answer_is_that_of_transformers(
 
 
 def test_equal_scores_keep_the_order_of_the_labels(manifest: Manifest) -> None:
-    answer = TASK.answer(np.zeros(2, np.float32), manifest, {"top_k": None})
-    assert [row["label"] for row in answer] == list(manifest.labels or ())
+    found = answer(np.zeros(2, np.float32), manifest, {"top_k": None})
+    assert [row["label"] for row in found] == list(manifest.labels or ())
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 2)])
 def test_logits_for_other_labels_are_refused(manifest: Manifest, shape: tuple[int, ...]) -> None:
     with pytest.raises(BadBundle, match="the manifest names 2 labels"):
-        TASK.answer(np.zeros(shape, np.float32), manifest, {})
+        answer(np.zeros(shape, np.float32), manifest, {})
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 1.0, True, "2"])
@@ -86,8 +96,8 @@ def test_a_temperature_divides_the_logits_of_probabilities_and_of_nothing_else(
     made = msgspec.structs.replace(manifest, problem_type=problem, temperature=2.5)
     plain = msgspec.structs.replace(manifest, problem_type=problem)
     logits = np.array([1.5, -3.0], dtype=np.float32)
-    cooled = TASK.answer(logits / np.float32(2.5), plain, {"top_k": None})
-    assert TASK.answer(logits, made, {"top_k": None}) == cooled
-    assert cooled != TASK.answer(logits, plain, {"top_k": None})
+    cooled = answer(logits / np.float32(2.5), plain, {"top_k": None})
+    assert answer(logits, made, {"top_k": None}) == cooled
+    assert cooled != answer(logits, plain, {"top_k": None})
     raw = {"top_k": None, "function_to_apply": "none"}
-    assert TASK.answer(logits, made, raw) == TASK.answer(logits, plain, raw)
+    assert answer(logits, made, raw) == answer(logits, plain, raw)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from edgeplm_export.distil.lesson import Lesson
+from edgeplm_export.distil.pupil import Pupil
+from edgeplm_export.distil.saving import save_classifier
 from edgeplm_export.training.run import Settings
 
 
@@ -23,6 +25,26 @@ class Built:
     module: torch.nn.Module
     save: Callable[[Path, float | None], None]
     logits: Callable[[dict[str, torch.Tensor]], torch.Tensor] | None
+
+
+def classifier(student: Any, lesson: Lesson, *, saved: Callable[[], Any] | None = None, **inside: Any) -> Built:
+    """A classifier beside its teacher. `saved()`: what is written, where it is not `student`; `inside`: Pupil's."""
+    module = Pupil(
+        student,
+        question=lesson.question,
+        temperature=lesson.temperature,
+        gold_weight=lesson.gold_weight,
+        **inside,
+    )
+
+    def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        found: torch.Tensor = student(**batch).logits
+        return found
+
+    def save(folder: Path, temperature: float | None) -> None:
+        save_classifier(student if saved is None else saved(), lesson, folder, temperature)
+
+    return Built(module=module, save=save, logits=logits)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,14 @@ Its word vectors start as the principal components of the teacher's word embeddi
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from edgeplm_export.architectures.bilstm import BilstmConfig, BilstmForSequenceClassification
 from edgeplm_export.distil.lesson import Lesson
-from edgeplm_export.distil.pupil import Pupil
-from edgeplm_export.distil.saving import number, save_classifier
-from edgeplm_export.distil.students._student import Built, Student
+from edgeplm_export.distil.saving import number
+from edgeplm_export.distil.students._student import Built, Student, classifier
 from edgeplm_export.distil.vectors import reduced, special_ids
 from edgeplm_export.training.run import Settings
 from edgeplm_runtime.errors import BadInput
@@ -48,15 +46,7 @@ def _build(lesson: Lesson, units: int) -> Built:
         )
     )
     student.table.weight.data.copy_(table / table.std())
-    module = Pupil(student, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
-
-    def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return student(**batch).logits
-
-    def save(folder: Path, temperature: float | None) -> None:
-        save_classifier(student, lesson, folder, temperature)
-
-    return Built(module=module, save=save, logits=logits)
+    return classifier(student, lesson)
 
 
 STUDENT = Student(

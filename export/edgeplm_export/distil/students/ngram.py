@@ -7,7 +7,6 @@ While it learns, a piece is the sum of its own row and the rows of its hashed ch
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,9 +14,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from edgeplm_export.architectures.ngram import NgramConfig, NgramForSequenceClassification
 from edgeplm_export.distil.lesson import Lesson
-from edgeplm_export.distil.pupil import Pupil
-from edgeplm_export.distil.saving import number, save_classifier
-from edgeplm_export.distil.students._student import Built, Student
+from edgeplm_export.distil.saving import number
+from edgeplm_export.distil.students._student import Built, Student, classifier
 from edgeplm_export.training.run import Settings
 from edgeplm_runtime.errors import BadInput
 
@@ -96,15 +94,7 @@ def _build(lesson: Lesson, width: int) -> Built:
     )
     tokens = [str(token) for token in lesson.teacher.tokenizer.convert_ids_to_tokens(list(range(size)))]
     learning = Learning(model, character_grams(tokens))
-    module = Pupil(learning, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
-
-    def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return learning(**batch).logits
-
-    def save(folder: Path, temperature: float | None) -> None:
-        save_classifier(learning.folded(), lesson, folder, temperature)
-
-    return Built(module=module, save=save, logits=logits)
+    return classifier(learning, lesson, saved=learning.folded)
 
 
 STUDENT = Student(

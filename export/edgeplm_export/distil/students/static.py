@@ -12,9 +12,9 @@ import torch
 
 from edgeplm_export.architectures.static import StaticConfig, StaticForSequenceClassification
 from edgeplm_export.distil.lesson import Lesson
-from edgeplm_export.distil.pupil import EmbeddingPupil, Pupil
-from edgeplm_export.distil.saving import number, replace, save_classifier
-from edgeplm_export.distil.students._student import Built, Student
+from edgeplm_export.distil.pupil import EmbeddingPupil
+from edgeplm_export.distil.saving import number, replace
+from edgeplm_export.distil.students._student import Built, Student, classifier
 from edgeplm_export.distil.vectors import piece_vectors, piece_weights, reduced, special_ids
 from edgeplm_export.training.run import Settings
 from edgeplm_runtime.errors import BadInput
@@ -56,15 +56,7 @@ def _build(lesson: Lesson, width: int) -> Built:
     )
     # Rows of unit length on average: PyTorch's own initialization of the head expects inputs of that size.
     student.table.weight.data.copy_(table / table.norm(dim=1).mean())
-    module = Pupil(student, question=lesson.question, temperature=lesson.temperature, gold_weight=lesson.gold_weight)
-
-    def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return student(**batch).logits
-
-    def save(folder: Path, temperature: float | None) -> None:
-        save_classifier(student, lesson, folder, temperature)
-
-    return Built(module=module, save=save, logits=logits)
+    return classifier(student, lesson)
 
 
 class _Table(torch.nn.Module):

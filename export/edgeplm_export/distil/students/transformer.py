@@ -2,7 +2,7 @@
 
 Layers start as the teacher's, evenly spaced with the first and the last among them. A narrower student keeps whole
 attention heads and the first intermediate units, and sees the residual stream through its principal directions: those
-of the teacher's word embeddings. One of full width keeps the teacher's word embeddings as they are.
+of the teacher's word embeddings. The word embeddings, narrowed or not, stay as they are.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from edgeplm_export.distil.lesson import Lesson
-from edgeplm_export.distil.pupil import INNER, EmbeddingPupil, Pupil
-from edgeplm_export.distil.saving import replace, save_classifier
-from edgeplm_export.distil.students._student import Built, Student
+from edgeplm_export.distil.pupil import INNER, EmbeddingPupil
+from edgeplm_export.distil.saving import replace
+from edgeplm_export.distil.students._student import Built, Student, classifier
 from edgeplm_export.training.run import Settings
 from edgeplm_runtime.errors import BadInput
 
@@ -66,32 +66,15 @@ def _build(lesson: Lesson, shape: tuple[int, int]) -> Built:
     narrow(config, *shape)
     student = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     student.load_state_dict(initial(student.state_dict(), teacher.state_dict(), chosen, _directions(teacher, shape[1])))
-    if shape[1] == lesson.teacher.config.hidden_size:
-        # The teacher's own word vectors: half of all weights, and a small data set shows few of the words.
-        student.get_input_embeddings().weight.requires_grad_(False)
+    # The teacher's own word vectors: half of all weights, and a small data set shows few of the words.
+    student.get_input_embeddings().weight.requires_grad_(False)
     if "attention" in lesson.losses and shape[1] != lesson.teacher.config.hidden_size:
         raise BadInput(
             f"transformer:{shape[0]}x{shape[1]} has fewer heads than the teacher, and attention is learned head by "
             "head. Leave --loss attention out; value_relations compares any two widths."
         )
     inner = tuple(name for name in lesson.losses if name in INNER)
-    module = Pupil(
-        student,
-        question=lesson.question,
-        temperature=lesson.temperature,
-        gold_weight=lesson.gold_weight,
-        teacher=teacher if inner else None,
-        inner=inner,
-        layers=chosen,
-    )
-
-    def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return student(**batch).logits
-
-    def save(folder: Path, temperature: float | None) -> None:
-        save_classifier(student, lesson, folder, temperature)
-
-    return Built(module=module, save=save, logits=logits)
+    return classifier(student, lesson, teacher=teacher if inner else None, inner=inner, layers=chosen)
 
 
 def spaced(most: int, layers: int) -> list[int]:

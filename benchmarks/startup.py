@@ -72,8 +72,8 @@ def main() -> None:
     made = table(f"process start to first embedding to exit, median of {turns}", *columns)
     for name, values in seconds.items():
         speed, share = ratio(seconds["fastembed"], values), ratio(values, seconds[BARE])
-        median, peak = statistics.median(values) * 1e3, max(peaks[name]) / 2**20
-        made.add_row(name, f"{median:.0f}", f"{speed:.2f}", f"{share:.2f}", f"{peak:.0f}")
+        median, most = statistics.median(values) * 1e3, max(peaks[name]) / 2**20
+        made.add_row(name, f"{median:.0f}", f"{speed:.2f}", f"{share:.2f}", f"{most:.0f}")
     console().print(made)
     write("startup", {"seconds": seconds, "peak_rss_bytes": peaks, "fastembed": FASTEMBED})
 

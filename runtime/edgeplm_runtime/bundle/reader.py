@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Iterable
@@ -152,9 +153,12 @@ def sha256_of(path: Path) -> str:
     """Lower-case hex sha256 of a file, read in chunks so that no page of it stays mapped."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        chunk = memoryview(bytearray(min(HASH_CHUNK_BYTES, max(1, os.fstat(file.fileno()).st_size))))
-        while size := file.readinto(chunk):
-            digest.update(chunk[:size])
+        room = max(1, min(HASH_CHUNK_BYTES, os.fstat(file.fileno()).st_size))
+        # Not a bytearray: once one of this size was freed, the C library keeps large pieces of memory for itself.
+        with mmap.mmap(-1, room) as buffer, memoryview(buffer) as chunk:
+            while size := file.readinto(chunk):
+                with chunk[:size] as part:
+                    digest.update(part)
     return digest.hexdigest()
 
 

@@ -41,6 +41,21 @@ def test_who_comes_beside_another_shares() -> None:
         assert shared
 
 
+@pytest.mark.parametrize(("calm_seconds", "shares"), [(0.0, False), (1e9, True)])
+def test_after_callers_met_every_thread_is_given_only_when_it_is_calm_again(
+    monkeypatch: pytest.MonkeyPatch, calm_seconds: float, shares: bool
+) -> None:
+    monkeypatch.setattr("edgeplm_runtime.scheduling.lanes.CALM_SECONDS", calm_seconds)
+    lanes = Lanes(2)
+    lanes._met = -1e12
+    with lanes.enter(share=False) as shared:
+        assert not shared
+    with lanes.enter(share=True), lanes.enter(share=False):
+        pass
+    with lanes.enter(share=False) as shared:
+        assert shared is shares
+
+
 def test_a_caller_that_is_alone_is_not_joined_and_those_who_waited_share() -> None:
     lanes, found, inside = Lanes(2), [], threading.Barrier(2)
 
@@ -62,7 +77,7 @@ def test_a_caller_that_is_alone_is_not_joined_and_those_who_waited_share() -> No
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_never_more_at_once_than_there_are_lanes(count: int) -> None:
+def test_never_more_at_once_than_there_are_lanes(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lanes, lock = Lanes(count), threading.Lock()
     running = most = 0
 
@@ -78,6 +93,7 @@ def test_never_more_at_once_than_there_are_lanes(count: int) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(400)))
     assert most <= count
+    monkeypatch.setattr("edgeplm_runtime.scheduling.lanes.CALM_SECONDS", 0.0)
     with lanes.enter(share=False) as shared:  # an empty queue, and nobody left inside
         assert not shared
 

@@ -78,7 +78,8 @@ OPENVINO_HINT, OPENVINO_BUDGET = "THROUGHPUT", 1024
 class Candidate:
     """What is run, of which kind ("EdgePLM" or one of the peers'), and what came of it.
 
-    Seconds for all texts of each turn: of the process's `first` pass, and of its last one, which counts.
+    Seconds for all texts of each turn: of the process's `first` pass, and of its last one, which counts; `shares` of
+    that one in which ours tokenizes, and runs the graph.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Candidate:
     command: Sequence[str | Path]
     first: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    shares: list[dict[str, float]] = field(default_factory=list)
     peak_bytes: float = 0.0
     fidelity: Fidelity | None = None
 
@@ -148,6 +150,7 @@ def _document(
                 "fidelity": one.fidelity,
                 "first_s": one.first,
                 "seconds": one.seconds,
+                "shares": one.shares,
                 "peak_rss_bytes": one.peak_bytes,
             }
             for one in found
@@ -215,6 +218,8 @@ def _run(one: Candidate, texts: Path, threads: int) -> Any:
     one.first.append(seconds[0])
     one.seconds.append(seconds[-1])
     one.peak_bytes = max(peak, one.peak_bytes)
+    if one.kind == "EdgePLM":
+        one.shares.append(json.loads(done.stderr.splitlines()[-1]))
     return np.load(out)
 
 

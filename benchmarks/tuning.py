@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="in place of one that is exported and quantized here")
     parser.add_argument("--batch", type=int, default=8, help="texts of a call")
     asked = parser.parse_args()
+    if asked.bundle and len(asked.model or ()) != 1:
+        parser.error("--bundle is the bundle of one --model")
     for model in asked.model or MODELS:
         row = _compare(model, asked.bundle or _bundle(model), asked.batch)
         print(_words(row))

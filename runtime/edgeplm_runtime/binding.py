@@ -70,15 +70,18 @@ class Bindings:
             return [np.array(value.numpy()[:rows]) for value in bound.outputs]
 
     def _make(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]], found: Sequence[Any]) -> _Bound:
-        values = self._ort.OrtValue
+        inputs = {name: self._buffer(value) for name, value in feeds.items()}
+        made = tuple(self._buffer(value) for value in found)
         binding = self._session.io_binding()
-        inputs = {name: values.ortvalue_from_numpy(value, *self._place) for name, value in feeds.items()}
         for name, value in inputs.items():
             binding.bind_ortvalue_input(name, value)
-        made = tuple(values.ortvalue_from_shape_and_type(one.shape, one.dtype.type, *self._place) for one in found)
         for name, value in zip(outputs, made, strict=True):
             binding.bind_ortvalue_output(name, value)
         return _Bound(binding=binding, inputs=inputs, outputs=made, number=len(self._bound) + 1)
+
+    def _buffer(self, like: NDArray[Any]) -> Any:
+        # Not made from the array itself: on the CPU the two would share their memory, and a call would change it.
+        return self._ort.OrtValue.ortvalue_from_shape_and_type(like.shape, like.dtype.type, *self._place)
 
 
 def _filled(value: NDArray[Any]) -> NDArray[Any]:

@@ -116,7 +116,7 @@ def learn(course: Course, written: str, wishes: Wishes, progress: Callable[[str]
         gold_weight=wishes.gold_weight,
     )
     shape = student.shape(words, lesson)
-    settings = wishes.settings(student.settings)
+    settings = wishes.settings(student.settings(shape, lesson))
     key = _key(course, written, wishes, settings)
     name = f"{course.teacher.name}-{written.replace(':', '-')}"
     folder = course.store.root / "runs" / f"{name}-{digest(key)}"

@@ -25,7 +25,7 @@ from edgeplm_runtime.engine import TruncationWarning, load
 from edgeplm_runtime.numerics import cosine
 
 
-TURNS = 3
+TURNS = 5
 ALONE = 60  # texts that are asked one by one in a turn
 TOGETHER = 600  # texts that are asked as a list
 LEAST_SECONDS = 0.3  # of a turn's list: a short one would measure the clock

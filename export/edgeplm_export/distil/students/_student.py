@@ -52,8 +52,9 @@ class Student:
     """A kind of student.
 
     `example` is how it is written, `shape(words, lesson)` reads what stands behind the colon (None where nothing does)
-    and raises BadInput; `build(lesson, shape)` makes it for the teacher's task, one of `tasks`. `losses` are those
-    that it can learn from beside the teacher's answers. `scheme` is the one of quantize that makes its small variant.
+    and raises BadInput; `build(lesson, shape)` makes it for the teacher's task, one of `tasks`, and
+    `settings(shape, lesson)` says how it is trained. `losses` are those that it can learn from beside the teacher's
+    answers. `scheme` is the one of quantize that makes its small variant.
     """
 
     name: str
@@ -61,6 +62,6 @@ class Student:
     tasks: frozenset[str]
     shape: Callable[[str | None, Lesson], Any]
     build: Callable[[Lesson, Any], Built]
-    settings: Settings
+    settings: Callable[[Any, Lesson], Settings]
     scheme: str
     losses: frozenset[str] = frozenset()

@@ -22,6 +22,9 @@ UNITS = 128
 WORD_WIDTH = 128
 
 
+SETTINGS = Settings(epochs=10, batch_size=32, learning_rate=1e-3, patience=5, seed=0)
+
+
 def _shape(words: str | None, lesson: Lesson) -> int:
     found = number(words, UNITS, allowed=range(2, 1025))
     if found is None:
@@ -55,6 +58,6 @@ STUDENT = Student(
     tasks=frozenset({"text-classification"}),
     shape=_shape,
     build=_build,
-    settings=Settings(epochs=10, batch_size=32, learning_rate=1e-3, patience=5, seed=0),
+    settings=lambda shape, lesson: SETTINGS,
     scheme="int8-weights",
 )

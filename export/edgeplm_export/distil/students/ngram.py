@@ -27,6 +27,9 @@ CHARACTERS = (3, 4, 5)
 MOST_CHARACTER_GRAMS = 20
 
 
+SETTINGS = Settings(epochs=12, batch_size=32, learning_rate=5e-3, patience=6, seed=0)
+
+
 def _shape(words: str | None, lesson: Lesson) -> int:
     found = number(words, WIDTH, allowed=range(2, 257))
     if found is None:
@@ -103,6 +106,6 @@ STUDENT = Student(
     tasks=frozenset({"text-classification"}),
     shape=_shape,
     build=_build,
-    settings=Settings(epochs=12, batch_size=32, learning_rate=5e-3, patience=6, seed=0),
+    settings=lambda shape, lesson: SETTINGS,
     scheme="int8-weights",
 )

@@ -24,6 +24,9 @@ WIDTH = 128
 HEAD = 64
 
 
+SETTINGS = Settings(epochs=12, batch_size=32, learning_rate=2e-3, patience=6, seed=0)
+
+
 def _shape(words: str | None, lesson: Lesson) -> int:
     most = int(lesson.teacher.config.hidden_size)
     found = number(words, min(WIDTH, most), allowed=range(2, most + 1))
@@ -109,6 +112,6 @@ STUDENT = Student(
     tasks=frozenset({"text-classification", "sentence-similarity"}),
     shape=_shape,
     build=_build,
-    settings=Settings(epochs=12, batch_size=32, learning_rate=2e-3, patience=6, seed=0),
+    settings=lambda shape, lesson: SETTINGS,
     scheme="int8-weights",
 )

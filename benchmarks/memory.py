@@ -57,11 +57,10 @@ def calls(count: int, bundle: Path) -> None:
         for done in range(count + 1):
             if done in marks:
                 rows.append({"calls": done, "seconds": time.perf_counter() - start, "mb": current_rss_bytes() / 2**20})
-                print(rows[-1], file=sys.stderr)
+                _show(f"calls of varied lengths, {bundle.name}", rows, f"memory_calls_{bundle.name}")
             large = (4096 // limit, limit)
             usual = (int(random.integers(1, 5)), int(random.geometric(1 / 8)) % min(64, limit) + 1)
             engine.forward(random.integers(0, most, large if done % 1000 == 999 else usual))
-    _show(f"calls of varied lengths, {bundle.name}", rows, f"memory_calls_{bundle.name}")
 
 
 def stream(count: int, bundle: Path, variant: str) -> None:

@@ -16,6 +16,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from edgeplm_export.quantizing import quantize
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.engine import load
 from edgeplm_runtime.errors import EdgePLMError
-from edgeplm_runtime.profile import OFF, Choice
+from edgeplm_runtime.profile import OFF, Choice, DeviceProfile
 from edgeplm_runtime.tuning import tune
 from edgeplm_runtime.tuning.race import Entrant, ranked
 from edgeplm_runtime.tuning.space import Pins, for_lists, for_sessions, space
@@ -49,9 +50,9 @@ def main() -> None:
     if asked.bundle and len(asked.model or ()) != 1:
         parser.error("--bundle is the bundle of one --model")
     for model in asked.model or MODELS:
-        row = _compare(model, asked.bundle or _bundle(model), asked.batch)
+        for row in _compare(model, asked.bundle or _bundle(model), asked.batch):
+            write(f"tuning-{model}", {"versions": versions("edgeplm", "onnxruntime"), "batch": asked.batch, **row})
         print(_words(row))
-        write(f"tuning-{model}", {"versions": versions("edgeplm", "onnxruntime"), "batch": asked.batch, **row})
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -75,7 +76,8 @@ def _bundle(model: str) -> Path:
     return bundle
 
 
-def _compare(model: str, bundle: Path, batch: int) -> dict[str, Any]:
+def _compare(model: str, bundle: Path, batch: int) -> Iterator[dict[str, Any]]:
+    """The row of a model: after each turn of the sweep, and at the end with the winners measured side by side."""
     opened = open_bundle(bundle)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -98,29 +100,41 @@ def _compare(model: str, bundle: Path, batch: int) -> dict[str, Any]:
         for entrant in random.Random(turn).sample(entrants, len(entrants)):
             if entrant.problem is None:
                 _sample(entrant, bundle, work, SWEEP_CALLS)
-    sweep_s = time.perf_counter() - start
-    best = ranked(entrants)[0]
-    chosen = next(entrant for entrant in entrants if entrant.choice == tuned.ranked[0].choice)
-    duel = [Entrant(best.choice), Entrant(chosen.choice)]
-    for _ in range(DUEL_TURNS if best is not chosen else 0):
+        left_out = {**field.left_out, **{e.choice.words: e.problem for e in entrants if e.problem}}
+        row: dict[str, Any] = {
+            "model": model,
+            "turns": turn + 1,
+            "tune_s": tune_s,
+            "sweep_s": time.perf_counter() - start,
+        }
+        row |= {**_found(entrants, tuned), "left_out": left_out}
+        row["cheaper"] = row["sweep_s"] / tune_s
+        yield row
+    best, chosen = row["best"], row["chosen"]
+    duel = [
+        Entrant(entrant.choice) for entrant in entrants for words in (best, chosen) if entrant.choice.words == words
+    ]
+    for _ in range(DUEL_TURNS if best != chosen else 0):
         for entrant in duel:
             _sample(entrant, bundle, work, SWEEP_CALLS)
+    medians = {entrant.choice.words: entrant.median for entrant in duel if entrant.samples}
+    row["behind_in_turns"] = medians[chosen] / medians[best] - 1 if medians else 0.0
+    yield row | {"duel": [{"choice": entrant.choice, "samples_ms": entrant.samples} for entrant in duel]}
+
+
+def _found(entrants: list[Entrant[Choice]], tuned: DeviceProfile) -> dict[str, Any]:
+    """The sweep's best, and tune's winner in the sweep."""
+    order = ranked(entrants)
+    chosen = next(entrant for entrant in order if entrant.choice == tuned.ranked[0].choice)
     return {
-        "model": model,
         "choices": len(entrants),
-        "tune_s": tune_s,
-        "sweep_s": sweep_s,
-        "cheaper": sweep_s / tune_s,
-        "best": best.choice.words,
-        "best_ms": best.median,
+        "best": order[0].choice.words,
+        "best_ms": order[0].median,
         "chosen": chosen.choice.words,
         "chosen_ms": chosen.median,
-        "behind": chosen.median / best.median - 1,
-        "behind_in_turns": duel[1].median / duel[0].median - 1 if best is not chosen else 0.0,
-        "duel_ms": [entrant.samples for entrant in duel],
-        "left_out": {**field.left_out, **{e.choice.words: e.problem for e in entrants if e.problem}},
+        "behind": chosen.median / order[0].median - 1,
         "profile": tuned,
-        "sweep": [{"choice": entrant.choice, "samples_ms": entrant.samples} for entrant in ranked(entrants)],
+        "sweep": [{"choice": entrant.choice, "samples_ms": entrant.samples} for entrant in order],
     }
 
 

@@ -24,6 +24,7 @@ from edgeplm_runtime.places import place_problem, write_whole
 FORMAT = 1
 LIMIT_BYTES = 2**20  # a profile has a few KB
 AUTO, OFF = "auto", "off"
+NEVER = "none: `edgeplm tune` was not run here"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +123,9 @@ def find_profile(bundle: Bundle, wanted: str = AUTO) -> Found:
     """
     if wanted == OFF:
         return Found(profile=None, words="not asked for")
+    folder = _folder()
+    if wanted == AUTO and folder is not None and not os.path.lexists(folder):
+        return Found(profile=None, words=NEVER)  # most starts: what the key costs is saved
     key = key_of(bundle)
     if wanted != AUTO:
         try:
@@ -233,4 +237,4 @@ def _why_none(path: Path, key: Key) -> str:
             return f"none that fits: {'; '.join(_differences(read_profile(other).key, key))}"
     except (OSError, BadInput):
         pass
-    return "none: `edgeplm tune` was not run here"
+    return NEVER

@@ -214,7 +214,8 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spinning)))
     options.enable_cpu_mem_arena = settings.arena
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if provider.name != "CPU":  # where there is only the CPU, nothing needs to be told
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if settings.optimize else levels.ORT_DISABLE_ALL
     what = "ONNX Runtime cannot load the graph"
@@ -344,6 +345,8 @@ def _watchdog(timeout_s: float | None, what: str, cancel: Callable[[], None]) ->
 
 def _share(session: Any, provider: Provider) -> float:
     """The share of nodes that really run on the provider, from 0 to 1."""
+    if provider.name == "CPU":
+        return 1.0
     counts: dict[str, int] = {}
     for part in session.get_provider_graph_assignment_info():
         counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())

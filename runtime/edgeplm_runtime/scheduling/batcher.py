@@ -192,6 +192,9 @@ class _Queue:
         self._work_to_do = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._waiting: dict[_Waiting, None] = {}  # in the order of arrival
+        self._deadlines = 0  # of those that wait
+        # Each request is a batch of its own, then the oldest one is all there is to plan.
+        self._planned = PLANNED if policy.token_budget > 1 else 1
         self._closed = False
         self._admitting: ThreadPoolExecutor | None = None
 
@@ -225,6 +228,7 @@ class _Queue:
             self.refuse_if_closed()
             waiting.arrived = time.monotonic()
             self._waiting[waiting] = None
+            self._deadlines += waiting.deadline < inf
             self._work_to_do.notify()
         waiting.future.add_done_callback(lambda future: self._leave(waiting) if future.cancelled() else None)
 
@@ -254,13 +258,15 @@ class _Queue:
         with self._lock:
             while self._waiting or not self._closed:
                 now = time.monotonic()
-                expired = [waiting for waiting in self._waiting if waiting.deadline <= now]
-                batch, due = self._due([w for w in islice(self._waiting, PLANNED) if w.deadline > now], now)
+                # Looking at all that waits costs as much as a short graph call: only where there are deadlines.
+                expired = [w for w in self._waiting if w.deadline <= now] if self._deadlines else []
+                batch, due = self._due([w for w in islice(self._waiting, self._planned) if w.deadline > now], now)
                 if batch or expired:
                     self._take([*batch, *expired])
                     self._work_to_do.notify()  # for another thread, where more waits
                     return batch, expired
-                due = min([due, *(waiting.deadline for waiting in self._waiting)])
+                if self._deadlines:
+                    due = min([due, *(waiting.deadline for waiting in self._waiting)])
                 self._work_to_do.wait(None if due == inf else max(0.0, due - now))
             return [], []
 
@@ -280,6 +286,7 @@ class _Queue:
     def _take(self, gone: Sequence[_Waiting]) -> None:
         for waiting in gone:
             del self._waiting[waiting]
+            self._deadlines -= waiting.deadline < inf
         self._room.notify(len(gone))
 
     def _leave(self, waiting: _Waiting) -> None:

@@ -140,6 +140,22 @@ def test_a_request_past_its_deadline_is_not_run(make: Make, graph: Graph) -> Non
     assert graph.batches == [["held"], ["patient"]]
 
 
+def test_requests_that_run_alone_keep_their_order_past_one_whose_deadline_is_over(make: Make, graph: Graph) -> None:
+    batcher = make(token_budget=1)
+    first = held(batcher, graph)
+    late = [batcher.submit(word, deadline_ms=1) for word in ("late", "later")]
+    rest = [batcher.submit(word) for word in ("long word", "a", "word")]
+    while time.monotonic() <= max(waiting.deadline for waiting in batcher._queue._waiting if waiting.deadline_ms):
+        pass
+    graph.open.set()
+    assert answers([first, *rest])[1:] == ["LONG WORD", "A", "WORD"]
+    assert graph.batches[1:] == [["long word"], ["a"], ["word"]]
+    for future in late:
+        with pytest.raises(DeadlineExceeded):
+            future.result(PATIENCE_S)
+    assert batcher._queue._deadlines == 0
+
+
 def test_an_answer_that_comes_too_late_is_an_error(make: Make, graph: Graph) -> None:
     future = make().submit("word", deadline_ms=50)
     graph.reached.acquire(timeout=PATIENCE_S)

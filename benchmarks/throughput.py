@@ -162,7 +162,7 @@ def _libraries(threads: int) -> list[Candidate]:
         )
     ]
     # Its default of 256 to a batch takes as long, and 4.5 GB.
-    command = [fastembed, own / "fastembed_run.py", plain_onnx(MODEL), str(FASTEMBED_BATCH)]
+    command: list[str | Path] = [fastembed, own / "fastembed_run.py", plain_onnx(MODEL), str(FASTEMBED_BATCH)]
     found.append(Candidate(name=f"fastembed, batch {FASTEMBED_BATCH}", kind="fastembed", command=command))
     openvino = environment("openvino", *ENVIRONMENTS["openvino"])
     for name, row, precision in OPENVINO:
@@ -187,7 +187,7 @@ def _openvino_model(name: str, checkpoint: Path, threads: int) -> Path:
 
 
 def _ours(bundle: Path) -> list[Candidate]:
-    command = [sys.executable, HERE / "peers" / "edgeplm_run.py", bundle]
+    command: list[str | Path] = [sys.executable, HERE / "peers" / "edgeplm_run.py", bundle]
     return [
         Candidate(name=f"EdgePLM {variant.name}", kind="EdgePLM", command=[*command, variant.name])
         for variant in open_bundle(bundle).manifest.variants

@@ -47,8 +47,8 @@ with open(texts_path, encoding="utf-8") as file:
     texts = json.load(file)
 engine = load(bundle, variant, threads=int(threads), profile="off")
 graph, tokenizer = Busy(), Busy()
-engine._graph.run = graph.watched(engine._graph.run)
-engine.tokenizer.encode = tokenizer.watched(engine.tokenizer.encode)
+for busy, owner, name in ((graph, engine._graph, "run"), (tokenizer, engine.tokenizer, "encode")):
+    setattr(owner, name, busy.watched(getattr(owner, name)))
 engine(texts[:8])
 seconds = []
 for _ in range(2):

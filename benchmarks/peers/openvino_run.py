@@ -8,9 +8,11 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import openvino as ov
+import openvino as ov  # type: ignore[import-not-found]
 from tokenizers import Tokenizer
 
 
@@ -30,7 +32,7 @@ names = [port.get_any_name() for port in compiled.inputs]
 queue = ov.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
 
-def batches(lengths):
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Positions of the texts by length, longest first, as many as the budget holds."""
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     while order:
@@ -39,12 +41,12 @@ def batches(lengths):
         order = order[rows:]
 
 
-def embed(given):
+def embed(given: Sequence[str]) -> Any:
     """Unit vectors (texts, dimension) float32."""
     ids = [encoding.ids for encoding in tokenizer.encode_batch(given)]
-    found = [None] * len(given)
+    found: list[Any] = [None] * len(given)
 
-    def pooled(request, batch):
+    def pooled(request: Any, batch: Sequence[int]) -> None:
         hidden, mask = request.get_output_tensor(0).data, request.get_tensor("attention_mask").data
         vectors = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32)) / mask.sum(axis=1, keepdims=True)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

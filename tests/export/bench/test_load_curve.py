@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,8 +83,13 @@ def test_loads_that_cannot_be_are_refused(seconds: float, callers: int) -> None:
 def test_the_callers_ask_a_batcher_on_request(classifier_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     real = Batcher.__call__
-    monkeypatch.setattr(Batcher, "__call__", lambda *given: (asked.append(given[1]), real(*given))[1])
-    made = Benchmark(plan=Plan(bundle=classifier_bundle, batches=[1], lengths=[8], threads=1))
+
+    def noted(batcher: Batcher, given: Any) -> Any:
+        asked.append(given)
+        return real(batcher, given)
+
+    monkeypatch.setattr(Batcher, "__call__", noted)
+    made = Benchmark(plan=Plan(bundle=str(classifier_bundle), batches=[1], lengths=[8], threads=1))
     for through in (False, True):
         loading = of_engine(made, seconds=0.05, callers=2, batcher=through)
         measure_engine(loading, made, lambda step: None)

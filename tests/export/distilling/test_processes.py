@@ -14,7 +14,7 @@ from edgeplm_export.training.run import Settings, train
 from edgeplm_runtime.errors import BadInput
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 
 
 @pytest.mark.slow

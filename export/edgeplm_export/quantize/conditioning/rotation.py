@@ -40,7 +40,7 @@ def block_of(channels: int) -> int:
 def costs_little(site: Site) -> bool:
     """Whether the site can be rotated for less than a twentieth of the multiplications of its own product."""
     channels, outputs = site.weight.shape
-    return SMALLEST_BLOCK <= block_of(channels) < SMALL_SHARE * outputs
+    return bool(SMALLEST_BLOCK <= block_of(channels) < SMALL_SHARE * outputs)
 
 
 def _condition(site: Site, rows: NDArray[np.float32]) -> Conditioned | None:

@@ -29,7 +29,7 @@ from edgeplm_runtime.bundle.reader import open_bundle
 
 TEACHER = "all-minilm-l6-v2"
 STUDENTS = ("static:256", "static:128")
-MODEL2VEC = "model2vec[distill]==0.10.0"
+MODEL2VEC = "model2vec[distill,quantization]==0.10.0"
 WIDTH = 256
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -40,7 +39,7 @@ def test_a_pair_keeps_its_type_ids(classifier_bundle: Path) -> None:
 def test_the_default_prompt_stands_before_each_text(classifier_bundle: Path) -> None:
     bundle = open_bundle(classifier_bundle)
     text = msgspec.structs.replace(bundle.manifest.text, prompts={"q": "film "}, default_prompt="q")
-    prompted = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, text=text))
+    prompted = msgspec.structs.replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, text=text))
     (one,) = feed(prompted, lambda: iter([{"text": "good"}]))()
     (two,) = feed(bundle, lambda: iter([{"text": "film good"}]))()
     assert one["input_ids"].tolist() == two["input_ids"].tolist()

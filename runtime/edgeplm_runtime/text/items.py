@@ -14,7 +14,7 @@ import msgspec
 from edgeplm_runtime.errors import BadInput, BadInputType
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One input: a text, or a pair of texts. `position` counts from 0 in what the caller gave."""
 
     text: str

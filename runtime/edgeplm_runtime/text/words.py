@@ -18,29 +18,52 @@ from tokenizers import models, normalizers, pre_tokenizers
 PLAIN = re.compile(r"[\t\n\r -~]*")
 # As BertPreTokenizer splits such a text: every punctuation character is a word of its own.
 WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
-MOST_WORDS = 32_768  # in the table: about 6 MB
+MOST_WORDS = 32_768  # in each table: some 6 MB
 LONGEST = 200  # letters of a word that is kept: a longer one is unknown to WordPiece, and would fill the memory
 MOST_MARKS = 4
 
 
+class NotPlain(Exception):
+    """A part of a text that only the library knows."""
+
+
 class Words:
-    """Ids of plain texts. Safe from many threads: the table only gains rows, or is emptied."""
+    """Ids of plain texts. Safe from many threads: the tables only gain rows, or are emptied."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, before: list[int], after: list[int], marks: str) -> None:
         """`before` and `after`: the special ids around a text; `marks`: characters that an added token starts with."""
-        self._lower = bool(tokenizer.normalizer.lowercase)
-        self._before, self._after, self._marks = before, after, marks
-        self._table = _Table(tokenizer.model)
+        self._before, self._after = before, after
+        self._parts = _Parts(tokenizer, marks)
 
     def ids(self, text: str) -> list[int] | None:
         """The ids of the whole text with the special ones around it, not cut; None for a text that is not plain."""
-        if not text.isascii() or PLAIN.fullmatch(text) is None:
+        try:
+            parts = chain.from_iterable(map(self._parts.__getitem__, text.split(" ")))
+            return [*self._before, *parts, *self._after]
+        except NotPlain:
             return None
-        for mark in self._marks:
-            if mark in text:
-                return None
-        words = WORD.findall(text.lower() if self._lower else text)
-        return [*self._before, *chain.from_iterable(map(self._table.__getitem__, words)), *self._after]
+
+
+class _Parts(dict[str, list[int]]):
+    """The ids of what stands between two spaces: a word, and what punctuation is on it.
+
+    Those that were met first are kept, which the usual ones are among; the others are put together from their words.
+    """
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, marks: str) -> None:
+        super().__init__()
+        self._lower = bool(tokenizer.normalizer.lowercase)
+        self._marks = marks
+        self._words = _Table(tokenizer.model)
+
+    def __missing__(self, part: str) -> list[int]:
+        if PLAIN.fullmatch(part) is None or any(mark in part for mark in self._marks):
+            raise NotPlain
+        words = WORD.findall(part.lower() if self._lower else part)
+        ids = [*chain.from_iterable(map(self._words.__getitem__, words))]
+        if len(part) <= LONGEST and len(self) < MOST_WORDS:
+            self[part] = ids
+        return ids
 
 
 class _Table(dict[str, list[int]]):

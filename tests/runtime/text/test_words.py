@@ -105,7 +105,7 @@ def test_an_added_token_that_starts_like_a_word_forbids_the_table() -> None:
     assert words_of(bert(added=(*SPECIAL, "goodness"))) is None
 
 
-def test_the_table_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "MOST_WORDS", 50)
     library = bert()
     found = words_of(library)
@@ -113,4 +113,5 @@ def test_the_table_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(500):
         text = f"good w{number}"
         assert found.ids(text) == library.encode(text).ids
-    assert len(found._table) <= 50
+    assert len(found._parts) == 50
+    assert len(found._parts._words) <= 50

@@ -54,12 +54,14 @@ def mixed_texts(count: int) -> list[str]:
     return texts[:count]
 
 
-def in_turns(candidates: Mapping[str, Callable[[], object]], *, turns: int, warm_up: int = 3) -> dict[str, list[float]]:
-    """Milliseconds of each candidate's calls; every turn calls each of them once, in order."""
+def in_turns(
+    candidates: Mapping[str, Callable[[], object]], *, turns: int, warm_up: int = 3, pause: float = PAUSE_SECONDS
+) -> dict[str, list[float]]:
+    """Milliseconds of each candidate's calls; every turn calls each of them once, in order, `pause` seconds apart."""
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(turns + warm_up):
         for name, call in candidates.items():
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(pause)
             start = time.perf_counter()
             call()
             if turn >= warm_up:
@@ -127,6 +129,13 @@ def versions(*names: str) -> dict[str, str]:
     from importlib import metadata
 
     return {name: metadata.version(name) for name in names}
+
+
+def gpu_name() -> str:
+    """The GPU that torch finds, and the CUDA that torch was built with."""
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}" if torch.cuda.is_available() else "none"
 
 
 def wheel_of_this() -> Path:

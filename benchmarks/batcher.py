@@ -24,8 +24,8 @@ from benchmarks._common import assets, bundle_of, mixed_texts, write
 from benchmarks._queue import Costs, fitted, simulated
 from edgeplm.cli._output import console, table
 from edgeplm_runtime.engine import Engine, TruncationWarning, load
+from edgeplm_runtime.providers import TOKEN_BUDGET
 from edgeplm_runtime.scheduling.batcher import Batcher
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
 
 
 MODEL = "all-minilm-l6-v2"

@@ -24,6 +24,7 @@ from benchmarks._common import bundle_of, versions, write
 from edgeplm_export.quantizing import quantize
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.engine import load
+from edgeplm_runtime.engine.planning import usual_batches
 from edgeplm_runtime.errors import EdgePLMError
 from edgeplm_runtime.profile import OFF, Choice, DeviceProfile
 from edgeplm_runtime.tuning import tune
@@ -93,7 +94,13 @@ def _compare(model: str, bundle: Path, batch: int) -> Iterator[dict[str, Any]]:
     entrants = [
         Entrant(c)
         for session in sessions
-        for c in for_lists(session, pins, tokens, alone=opened.variant(session.variant).alone)
+        for c in for_lists(
+            session,
+            pins,
+            tokens,
+            alone=opened.variant(session.variant).alone,
+            call_tokens=usual_batches(opened.manifest, session.provider)[1],
+        )
     ]
     for turn in range(SWEEP_TURNS):
         print(f"{model}: sweep, turn {turn + 1} of {SWEEP_TURNS}, {len(entrants)} choices", file=sys.stderr)

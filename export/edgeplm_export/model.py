@@ -47,7 +47,8 @@ class TorchModel:
     """A checkpoint in eval mode, with all that the manifest needs to know of it.
 
     `config` is the encoder's transformers config. `max_length` in tokens. `labels` in the order of the logits,
-    which are divided by `temperature` before they become probabilities.
+    which are divided by `temperature` before they become probabilities. `call_tokens`: what a graph call costs beside
+    its tokens, in tokens, where that is more than of a transformer.
     """
 
     task: str
@@ -59,6 +60,7 @@ class TorchModel:
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     temperature: float | None = None
+    call_tokens: int | None = None
     dimension: int | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None

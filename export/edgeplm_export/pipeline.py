@@ -94,14 +94,16 @@ def export(
     checkpoint: a Hugging Face folder or hub id. task: inferred when None. precisions: added to fp32, which is
     always there. keep_going: leave out variants that fail and write the rest. pairs: whether the model reads
     pairs of texts ("required" makes a single text an error). max_length: cut texts at fewer tokens than the
-    model takes. providers: others than the CPU, for which the variant `portable` is made and proved; the other variants
-    are tried there too, and where one does not answer as it should it is not offered there, and a note says so.
+    model takes. providers: others than the CPU. Every variant is tried there too; where one does not answer as it
+    should it is not offered there, and a note says so. For those that are better off with standard operators (all but
+    CUDA) the variant `portable` is made and proved.
     progress: called with a sentence at each step.
 
     Raises BadInput, BadCheckpoint, CannotWrite, ProviderUnavailable, ParityFailed (a GateFailed).
     """
     others = _others(providers)
-    schemes = [*_schemes(precisions), *([PORTABLE] if others else [])]
+    standard = [name for name in others if name in PORTABLE.providers]
+    schemes = [*_schemes(precisions), *([PORTABLE] if standard else [])]
     check_opset(opset)
     transformers.utils.logging.disable_progress_bar()
     progress(f"reading the checkpoint {checkpoint}")
@@ -129,7 +131,7 @@ def export(
                     opset=opset,
                     exporter=EXPORTER,
                     optimizations=optimizations,
-                    providers=tuple(others) if scheme.shares_weights else ("CPU", *others),
+                    providers=tuple(standard) if scheme.shares_weights else ("CPU", *others),
                 )
                 variants.append(entry)
             except GateFailed as error:
@@ -284,6 +286,7 @@ def _manifest(source: Checkpoint, model: TorchModel, inputs: tuple[str, ...], va
         labels=model.labels,
         problem_type=model.problem_type,
         temperature=model.temperature,
+        call_tokens=model.call_tokens,
         dimension=model.dimension,
     )
 

@@ -12,6 +12,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
+from edgeplm_export.architectures._tables import CALL_TOKENS
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.model import FALLBACK_MAX_LENGTH, Forward, TorchModel, blamed_on, check_vocabulary, fast_tokenizer
 from edgeplm_runtime.errors import BadCheckpoint
@@ -73,6 +74,7 @@ def load_static_model(checkpoint: Checkpoint, model: Any) -> TorchModel:
         vocabulary=len(table),
         max_length=FALLBACK_MAX_LENGTH,  # the class itself has none
         dimension=int(model.get_embedding_dimension()),
+        call_tokens=CALL_TOKENS,
         prompts={name: text for name, text in model.prompts.items() if text is not None},
         default_prompt=model.default_prompt_name,
         pairs="refused",

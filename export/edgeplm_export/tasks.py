@@ -82,6 +82,7 @@ def _torch_model(task: str, checkpoint: Checkpoint, model: Any, tokenizer: Any, 
         vocabulary=rows,
         max_length=max_length(fast, model.config, position_offset=offset),
         dimension=int(getattr(model.config, "hidden_size", 0)) or None,
+        call_tokens=getattr(model, "call_tokens", None),
     )
 
 

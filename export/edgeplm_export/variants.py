@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeplm_export.graphs.store import store_optimized, store_plain, weights_name
 from edgeplm_export.quantize import Made, Scheme, Wish
 from edgeplm_runtime.bundle.manifest import Optimization, ParitySummary, Variant
+from edgeplm_runtime.distributions import installed_distributions
 from edgeplm_runtime.errors import EdgePLMError, GateFailed
 from edgeplm_runtime.machine import describe
 
@@ -21,7 +22,6 @@ TOOLS = (
     "sentence-transformers",
     "onnx",
     "onnx-ir",
-    "onnxruntime",
     "tokenizers",
     "numpy",
 )
@@ -38,7 +38,10 @@ UNPROVED = ParitySummary(
 
 def tool_versions() -> dict[str, str]:
     """The versions of what makes and proves a variant, Python's own with them."""
-    return {name: metadata.version(name) for name in TOOLS} | {"python": platform.python_version()}
+    found = {name: metadata.version(name) for name in TOOLS}
+    # Whichever of its distributions is installed: onnxruntime, onnxruntime-gpu, …
+    _, found["onnxruntime"] = installed_distributions()[0].split()
+    return found | {"python": platform.python_version()}
 
 
 def write_variant(scheme: Scheme, source: Path, folder: Path, work: Path, wish: Wish) -> tuple[tuple[str, ...], Made]:

@@ -4,7 +4,7 @@ ONNX Runtime's IO binding: inputs are copied into the same device memory at ever
 same, so that nothing is allocated, and a CUDA graph, which replays launches on fixed addresses, can be recorded for
 each shape (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#using-cuda-graphs-preview).
 
-Tested with buffers in the CPU's memory; never run on a GPU by us. Knows nothing of text.
+What it gave on a GPU: docs/providers.md. Tested with buffers in the CPU's memory. Knows nothing of text.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from edgeplm_runtime.errors import (
     ProviderUnavailable,
 )
 from edgeplm_runtime.providers import Profile, Provider
-from edgeplm_runtime.providers._attach import add_plugin, words_of_the_library
+from edgeplm_runtime.providers._attach import add_plugin, load_libraries, words_of_the_library
 
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class GraphSession:
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
         self.float_outputs = {o.name for o in self._session.get_outputs() if o.type in FLOATS}
-        self.node_share = _share(self._session, provider)
+        self.node_share = node_share(self._session, provider)
 
     def run(
         self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]], *, give_back: bool = False
@@ -209,7 +209,7 @@ def usable(provider: Provider) -> str | None:
         settings = SessionSettings(threads=1, optimize=False, precision=next(iter(provider.precisions)))
         session = _open(ort, ONE_NODE_GRAPH, provider, settings)
         session.run(None, {"x": np.zeros(1, dtype=np.float32)})
-        if _share(session, provider) < 1.0:
+        if node_share(session, provider) < 1.0:
             return "it is listed, but a node that was meant for it ran on the CPU"
     except (MissingDependency, ProviderUnavailable, BadBundle, OutOfMemory) as error:
         return str(error)
@@ -249,6 +249,7 @@ def _open(ort: Any, model: str | bytes, provider: Provider, settings: SessionSet
                     f"this ONNX Runtime ({', '.join(installed_distributions()) or ort.__version__}) was built "
                     f"without {provider.name}. It needs {provider.install}."
                 )
+            load_libraries(ort, provider)
             chain: list[Any] = [(provider.ort_name, values)]
             if provider.name != "CPU":
                 chain.append("CPUExecutionProvider")
@@ -357,13 +358,16 @@ def _watchdog(timeout_s: float | None, what: str, cancel: Callable[[], None]) ->
         timer.cancel()
 
 
-def _share(session: Any, provider: Provider) -> float:
-    """The share of nodes that really run on the provider, from 0 to 1."""
+def node_share(session: Any, provider: Provider) -> float:
+    """The share of nodes that really run on the provider, 0 to 1; what it leaves to the CPU on purpose left out."""
     if provider.name == "CPU":
         return 1.0
     counts: dict[str, int] = {}
     for part in session.get_provider_graph_assignment_info():
-        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+        nodes = part.get_nodes()
+        if part.ep_name != provider.ort_name:
+            nodes = [node for node in nodes if node.op_type not in provider.leaves]
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(nodes)
     total = sum(counts.values())
     return counts.get(provider.ort_name, 0) / total if total else 1.0
 

@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgeplm_export import pipeline, variants
+from edgeplm_export.graphs import store
 from edgeplm_export.pack import write_manifest
 from edgeplm_export.pipeline import export
 from edgeplm_export.quantizing import quantize
@@ -109,11 +111,25 @@ def test_the_portable_form_is_proved_and_runs_whole_on_the_provider(for_openvino
             assert a["score"] == pytest.approx(b["score"], abs=1e-5)
 
 
-def test_a_form_that_the_provider_takes_and_answers_wrongly_is_not_offered_there(for_openvino: Path) -> None:
-    # OpenVINO takes every node of fp32, and leaves out the Tanh of its FusedGemm.
-    assert open_bundle(for_openvino).variant("fp32").providers == ("CPU",)
+def test_a_form_that_the_provider_takes_and_answers_wrongly_is_not_offered_there(
+    here: bool, toy_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not here:
+        pytest.skip("no OpenVINO here")
+    # OpenVINO takes every node of a graph with a FusedGemm, and leaves out its Tanh.
+    monkeypatch.setattr(store, "LEFT_OUT", [name for name in store.LEFT_OUT if name != "GemmActivationFusion"])
+    out = tmp_path / "fused"
+    found = export(str(toy_classifier), out, providers=["openvino"])
+    assert any("fp32 is not offered on OpenVINO" in note for note in found.notes)
+    assert open_bundle(out).variant("fp32").providers == ("CPU",)
     with pytest.raises(CanaryDrift, match=r"fp32: .*proved on CPU, not on OpenVINO.*Here 'portable' does"):
-        load(for_openvino, "fp32", "OpenVINO")
+        load(out, "fp32", "OpenVINO")
+
+
+def test_fp32_of_a_classifier_is_proved_on_the_provider_too(for_openvino: Path) -> None:
+    assert open_bundle(for_openvino).variant("fp32").providers == ("CPU", "OpenVINO")
+    with load(for_openvino, "fp32", "OpenVINO") as engine:
+        assert engine.active.node_share == 1.0
 
 
 def test_nodes_that_the_provider_leaves_to_the_cpu_are_refused(for_openvino: Path) -> None:
@@ -121,7 +137,7 @@ def test_nodes_that_the_provider_leaves_to_the_cpu_are_refused(for_openvino: Pat
     with pytest.raises(BadInput, match="int8: proved on CPU, not on OpenVINO"):
         load(for_openvino, "int8", "OpenVINO")
     report = json.loads((for_openvino / "proof" / "parity.json").read_text())
-    assert set(report["variants"]) == {"fp32", "int8", "portable"}
+    assert set(report["variants"]) == {"fp32", "fp32 on OpenVINO", "int8", "portable"}
 
 
 def test_fp32_of_an_embedder_runs_on_the_provider_after_its_canary(here: bool, embedder_bundle: Path) -> None:
@@ -174,3 +190,26 @@ def test_a_wrong_option_is_told_before_the_provider_is_asked(classifier_bundle: 
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_standard_form_is_made_for_cuda_which_knows_onnx_runtimes_own(
+    toy_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stands in for a GPU: the gate refuses CUDA here, and says so in a note.
+    monkeypatch.setattr(pipeline, "usable", lambda row: None)
+    found = export(str(toy_classifier), tmp_path / "out", providers=["CUDA"])
+    assert [variant.name for variant in open_bundle(tmp_path / "out").manifest.variants] == ["fp32"]
+    assert any(note.startswith("fp32 is not offered on CUDA") for note in found.notes)
+
+
+def test_the_reference_stays_on_the_cpu_of_a_machine_with_a_gpu(
+    toy_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # transformers' pipelines take a GPU by themselves; this torch has none, and would fail.
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [report.variant for report in export(str(toy_classifier), tmp_path / "out").reports] == ["fp32"]
+
+
+def test_the_manifest_names_whichever_onnx_runtime_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "installed_distributions", lambda: ["onnxruntime-gpu 1.31.1"])
+    assert variants.tool_versions()["onnxruntime"] == "1.31.1"

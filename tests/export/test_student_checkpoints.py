@@ -12,10 +12,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from edgeplm_export.architectures._tables import CALL_TOKENS
 from edgeplm_export.pipeline import export
 from edgeplm_runtime.bundle.manifest import parse, sealed
 from edgeplm_runtime.bundle.reader import open_bundle
 from edgeplm_runtime.engine import load
+from edgeplm_runtime.engine.planning import usual_batches
+from edgeplm_runtime.providers import CALL_TOKENS as CALL
+from edgeplm_runtime.providers import TOKEN_BUDGET
 
 
 def test_the_temperature_of_a_checkpoint_is_proved_and_applied(
@@ -31,12 +35,16 @@ def test_the_temperature_of_a_checkpoint_is_proved_and_applied(
     assert [found[label] for label in raw] == pytest.approx((wanted / wanted.sum()).tolist(), rel=1e-5)
 
 
-def test_a_bundle_of_format_1_1_has_no_temperature_and_still_opens(classifier_bundle: Path) -> None:
+def test_a_bundle_of_format_1_1_has_neither_temperature_nor_call_tokens_and_still_opens(
+    classifier_bundle: Path,
+) -> None:
     document = json.loads((classifier_bundle / "edgeplm.json").read_text())
-    del document["temperature"]
+    del document["temperature"], document["call_tokens"]
     document["format_version"] = "1.1"
     manifest, _ = parse(sealed(json.dumps(document).encode()), where="an old one")
-    assert manifest.temperature is None
+    assert (manifest.temperature, manifest.call_tokens) == (None, None)
+    assert usual_batches(manifest, "CPU") == (TOKEN_BUDGET, CALL)
+    assert usual_batches(manifest, "CUDA")[0] > TOKEN_BUDGET
 
 
 @pytest.mark.parametrize("padded", [True, False], ids=["a padding token of zeros", "no padding token"])
@@ -52,6 +60,8 @@ def test_a_static_embedding_folder_answers_like_sentence_transformers(tmp_path: 
     )
     theirs.save(str(tmp_path / "static"), create_model_card=False)
     export(str(tmp_path / "static"), tmp_path / "out")
+    manifest = open_bundle(tmp_path / "out").manifest
+    assert usual_batches(manifest, "CPU") == (CALL_TOKENS, CALL_TOKENS)  # a call costs it more than its tokens
     texts = ["the good film", "bad", "", "unknown words and the film", "good " * 900]
     first = theirs[0]
     assert isinstance(first, StaticEmbedding)

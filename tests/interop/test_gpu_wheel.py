@@ -49,8 +49,9 @@ def test_doctor_runs_a_node_on_each_provider_and_says_which_fail(gpu_command: li
     document = json.loads(done.stdout)
     assert [name.split()[0] for name in document["onnxruntime"]] == ["onnxruntime-gpu"]
     assert document["providers"]["CPU"] is None
-    for name in ("NvTensorRTRTX", "DirectML", "CoreML", "QNN", "WebGPU"):  # not in this wheel
+    for name in ("DirectML", "CoreML", "QNN", "WebGPU"):  # not in this wheel
         assert f"built without {name}" in document["providers"][name]
+    assert "NvTensorRTRTX is not installed" in document["providers"]["NvTensorRTRTX"]  # a plugin of its own
     assert document["versions"]["torch"] is None
 
 

@@ -15,6 +15,8 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from edgeplm_export.architectures._tables import CALL_TOKENS
+
 
 # Odd primes of 31 bits at most: with ids below 2^20, id × prime stays far below 2^63.
 PRIMES = (1_000_003, 7_368_787, 402_653_189)
@@ -38,6 +40,7 @@ class NgramConfig(PretrainedConfig):
 class NgramForSequenceClassification(PreTrainedModel):
     """Token ids (batch, tokens) int64 → logits (batch, labels) float32."""
 
+    call_tokens = CALL_TOKENS
     config_class = NgramConfig
     base_model_prefix = "pieces"
 

@@ -12,6 +12,8 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from edgeplm_export.architectures._tables import CALL_TOKENS
+
 
 class StaticConfig(PretrainedConfig):
     """`hidden_size`: the width of the table; `head_size`: units of the head's hidden layer, 0 for a linear one."""
@@ -28,6 +30,7 @@ class StaticConfig(PretrainedConfig):
 class StaticForSequenceClassification(PreTrainedModel):
     """Token ids (batch, tokens) int64 → logits (batch, labels) float32."""
 
+    call_tokens = CALL_TOKENS
     config_class = StaticConfig
     base_model_prefix = "table"
 

@@ -100,7 +100,10 @@ class Reference:
         logits = torch.from_numpy(self._run(features)["logits"])
         if self.model.temperature is not None:
             logits = logits / self.model.temperature
-        pipeline = TextClassificationPipeline(model=self.model.forward.inner, tokenizer=self.model.tokenizer)
+        # Without a device it would move the model to a GPU, where the reference is not computed.
+        pipeline = TextClassificationPipeline(
+            model=self.model.forward.inner, tokenizer=self.model.tokenizer, device="cpu"
+        )
         answer: list[dict[str, Any]] = pipeline.postprocess({"logits": logits}, top_k=None, _legacy=False)
         return answer
 

@@ -9,6 +9,7 @@ from edgeplm_export.quantize._scheme import Feeds, Made, Scheme, Wish
 from edgeplm_export.quantize.schemes import (
     bf16,
     fp16,
+    fp16_portable,
     fp32,
     int4_gptq,
     int4_hqq,
@@ -34,6 +35,7 @@ SCHEMES: dict[str, Scheme] = {
     row.name: row
     for row in (
         fp16.SCHEME,
+        fp16_portable.SCHEME,
         bf16.SCHEME,
         portable.SCHEME,
         int8_dynamic.SCHEME,

@@ -163,6 +163,7 @@ def train(
             f"{folder} cannot be written: {error.strerror or error}. What was trained up to the last checkpoint is "
             "kept: make room and run the same command again."
         ) from None
+    module.cpu()  # on a machine with a GPU it was trained there; everything after works on the CPU
     state = trainer.state
     return Trained(
         steps=state.global_step,

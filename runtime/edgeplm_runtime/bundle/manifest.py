@@ -18,7 +18,7 @@ from edgeplm_runtime.errors import BadBundle, shown
 
 
 MANIFEST_NAME = "edgeplm.json"
-FORMAT_VERSION = "1.2"
+FORMAT_VERSION = "1.3"
 ADVICE = "Copy the bundle again, or export it again."
 UNSEALED = "0" * 64
 SEAL = re.compile(rb'"manifest_sha256":\s*"([0-9a-f]{64})"')
@@ -149,7 +149,10 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole manifest. `temperature` divides a classifier's logits before they become probabilities."""
+    """The whole manifest. `temperature` divides a classifier's logits before they become probabilities.
+
+    `call_tokens`: what a graph call costs beside its tokens, in tokens, where that is more than of a transformer.
+    """
 
     format_version: str
     task: str
@@ -163,6 +166,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     temperature: float | None = None
+    call_tokens: int | None = None
     dimension: int | None = None
     canary: str | None = None
 
@@ -229,6 +233,8 @@ def _contradiction(manifest: Manifest) -> str | None:
         return f"text.pad_token_id is {text.pad_token_id}; expected an id below text.vocabulary, {text.vocabulary}"
     if manifest.temperature is not None and not 0 < manifest.temperature < math.inf:
         return f"temperature is {manifest.temperature}; expected a number above 0"
+    if manifest.call_tokens is not None and manifest.call_tokens < 1:
+        return f"call_tokens is {manifest.call_tokens}; expected 1 or more"
     if text.default_prompt is not None and text.default_prompt not in text.prompts:
         return f"text.default_prompt is {shown(text.default_prompt)}, which text.prompts does not hold"
     return None

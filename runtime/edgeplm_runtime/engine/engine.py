@@ -47,7 +47,7 @@ class TruncationWarning(UserWarning):
     """A text was cut at the model's maximum; its answer says so too."""
 
 
-class Detailed(msgspec.Struct, frozen=True, kw_only=True):
+class Detailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An answer with what became of its input: the count of tokens that the model saw, and whether it was cut."""
 
     answer: Any
@@ -154,6 +154,7 @@ class Engine:
             max_waiting=max_waiting,
             when_full=when_full,
             token_budget=self._budget,
+            call_tokens=self._graph.call_tokens,
             threads=self.active.lanes,
         )
         if policy.threads > 1:
@@ -264,7 +265,7 @@ class Engine:
         """The answer for each encoded input, in order."""
         task_options = self._of_the_task(options)
         answers: list[Detailed | None] = [None] * len(encoded)
-        batches = batches_of([len(e.ids) for e in encoded], budget=self._budget)
+        batches = batches_of([len(e.ids) for e in encoded], budget=self._budget, padding=self._graph.call_tokens)
         # With few tokens the graph would hardly be opened a second time before they are done.
         share = len(batches) > 1 and self._graph.worth_lanes(sum(len(e.ids) for e in encoded))
 
@@ -322,7 +323,12 @@ class Engine:
             "attention_mask": real(lengths, width, left=left).astype(np.int64),
         }
         if "token_type_ids" in self._graph.inputs:
-            feeds["token_type_ids"] = padded([e.type_ids or [0] for e in batch], text.pad_token_type_id)
+            alike = text.pad_token_type_id == 0 and all(e.types is None for e in batch)
+            feeds["token_type_ids"] = (
+                np.zeros_like(feeds["input_ids"])
+                if alike
+                else padded([e.type_ids or [0] for e in batch], text.pad_token_type_id)
+            )
         found = self._graph.run([self.task.output], feeds, share=share)
         output = found[self.task.output].astype(np.float32, copy=False)
         expected = (len(batch), width) if self.task.padded else (len(batch),)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.engine.opening import Active, Meanwhile, open_for_lanes, open_planned, run_graph
-from edgeplm_runtime.engine.planning import Plan
+from edgeplm_runtime.engine.planning import Plan, usual_batches
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import EngineClosed
 from edgeplm_runtime.numerics import Ids
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
+from edgeplm_runtime.providers import TOKEN_BUDGET
 from edgeplm_runtime.scheduling.lanes import Lanes
 from edgeplm_runtime.session import GraphSession
 from edgeplm_runtime.tasks import Task
@@ -54,6 +54,11 @@ class OpenGraph:
     def token_budget(self) -> int:
         """Rows × padded length of one batch."""
         return self._plan.settings.token_budget or TOKEN_BUDGET
+
+    @property
+    def call_tokens(self) -> int:
+        """What a graph call costs beside its tokens, in tokens."""
+        return usual_batches(self._bundle.manifest, self.active.provider)[1]
 
     @property
     def inputs(self) -> Mapping[str, str]:

@@ -36,7 +36,7 @@ from edgeplm_runtime.errors import (
 from edgeplm_runtime.machine import cores_usable, describe, isa_shortfall
 from edgeplm_runtime.numerics import Ids, pad
 from edgeplm_runtime.providers import Provider, provider_named
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, profiles
+from edgeplm_runtime.scheduling.buckets import profiles
 from edgeplm_runtime.session import (
     GraphSession,
     SessionSettings,
@@ -101,7 +101,7 @@ def open_planned(
             ProfileWarning,
             stacklevel=2,
         )
-        plan = untuned(asked, f"not usable any more: {error}")
+        plan = untuned(bundle, asked, f"not usable any more: {error}")
         session, active = open_best(bundle, task, plan.settings, meanwhile)
     return session, replace(active, profile=plan.profile), plan
 
@@ -252,7 +252,7 @@ def _session(
         precision=variant.precision,
         options=provider.chosen(settings.provider_options),
         inputs=text.inputs,
-        profiles=tuple(profiles(text.max_length, budget=settings.token_budget or TOKEN_BUDGET)),
+        profiles=tuple(profiles(text.max_length, budget=settings.token_budget or provider.token_budget)),
     )
     try:
         with _cache(bundle, variant, provider, settings, wanted) as folder:
@@ -353,6 +353,8 @@ def _unproved(variant: Variant, provider: Provider) -> str | None:
     """In what this machine is another one than that of the proof; None if in nothing that matters."""
     if provider.name not in variant.providers:
         return f"proved on {', '.join(variant.providers)}, not on {provider.name}"
+    if provider.device != "CPU":
+        return f"which {provider.device} it was proved on is not recorded"
     # Not known where it was proved, and not known here: that they are the same proves nothing.
     other = isa_shortfall(variant.isa, describe().isa) or (() if variant.isa else ("features that are not known",))
     return f"this CPU differs in {', '.join(other)}" if other else None

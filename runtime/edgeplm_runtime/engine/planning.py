@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from edgeplm_runtime.bundle.choose import provider_of
+from edgeplm_runtime.bundle.manifest import Manifest
 from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.engine.settings import Settings
 from edgeplm_runtime.errors import BadInput
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.profile import find_profile, fitting
 from edgeplm_runtime.providers import provider_named
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +29,7 @@ def plan(bundle: Bundle, settings: Settings) -> Plan:
     """The plan for this bundle here. Raises BadInput for a profile asked for by path that does not fit."""
     found = find_profile(bundle, settings.profile)
     if found.profile is None:
-        return untuned(settings, found.words)
+        return untuned(bundle, settings, found.words)
     pinned = {
         "variant": None if settings.variant == "auto" else settings.variant,
         "provider": None if settings.provider == "auto" else provider_named(settings.provider).name,
@@ -50,13 +51,25 @@ def plan(bundle: Bundle, settings: Settings) -> Plan:
             arena=choice.arena,
         )
         return Plan(settings=chosen, profile=found.words, tuned=True)
-    return untuned(settings, f"none for what was asked for ({found.words})")
+    return untuned(bundle, settings, f"none for what was asked for ({found.words})")
 
 
-def untuned(settings: Settings, words: str) -> Plan:
-    """The plan without a profile; `words` say why. Raises BadInput for more lanes than threads."""
+def usual_batches(manifest: Manifest, provider: str) -> tuple[int, int]:
+    """The token budget of a batch and what a graph call costs in tokens, where nobody asked for others.
+
+    A batch holds at least as many tokens as its call costs.
+    """
+    row = provider_named(provider)
+    call = max(row.call_tokens, manifest.call_tokens or 0)
+    return max(row.token_budget, call), call
+
+
+def untuned(bundle: Bundle, settings: Settings, words: str) -> Plan:
+    """The plan without a profile; `words` say why. Raises BadInput: an unknown provider, more lanes than threads."""
     threads = settings.threads or cores_usable()
     if settings.lanes is not None and settings.lanes > threads:
         raise BadInput(f"lanes is {settings.lanes}, threads {threads}: each lane needs a thread. Give fewer lanes.")
-    filled = msgspec.structs.replace(settings, threads=threads, token_budget=settings.token_budget or TOKEN_BUDGET)
+    asked = provider_of(bundle.manifest, variant=settings.variant, provider=settings.provider)
+    budget = settings.token_budget or usual_batches(bundle.manifest, asked)[0]
+    filled = msgspec.structs.replace(settings, threads=threads, token_budget=budget)
     return Plan(settings=filled, profile=words, tuned=False)

@@ -16,7 +16,7 @@ from edgeplm_runtime.providers import (
     tensorrt,
     webgpu,
 )
-from edgeplm_runtime.providers._provider import Profile, Provider, Setting
+from edgeplm_runtime.providers._provider import CALL_TOKENS, TOKEN_BUDGET, Profile, Provider, Setting
 
 
 PROVIDERS: dict[str, Provider] = {
@@ -52,4 +52,13 @@ def providers_named(names: Sequence[str]) -> list[Provider]:
     return list({row.name: row for row in map(provider_named, names)}.values())
 
 
-__all__ = ["PROVIDERS", "Profile", "Provider", "Setting", "provider_named", "providers_named"]
+__all__ = [
+    "CALL_TOKENS",
+    "PROVIDERS",
+    "TOKEN_BUDGET",
+    "Profile",
+    "Provider",
+    "Setting",
+    "provider_named",
+    "providers_named",
+]

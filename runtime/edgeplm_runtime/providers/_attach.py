@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import importlib
 import importlib.util
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,25 @@ def add_plugin(ort: Any, options: Any, provider: Provider, values: Mapping[str, 
     if not devices:
         raise ProviderUnavailable(f"{provider.name} is installed but finds no device here. It needs {provider.needs}.")
     options.add_provider_for_devices(devices[:1], dict(values))
+
+
+def load_libraries(ort: Any, provider: Provider) -> None:
+    """Load what pip installed of the libraries that a built-in provider needs; once a process.
+
+    CUDA and cuDNN lie in site-packages then, where neither ONNX Runtime (1.31.1) nor the system looks by itself.
+    """
+    if provider.library is not None and hasattr(ort, "preload_dlls"):
+        _load(ort, provider.brings)
+
+
+@functools.cache
+def _load(ort: Any, packages: tuple[str, ...]) -> None:
+    # It prints what it does not find. A provider that cannot be loaded says so itself, in the words of the system.
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
+    for package in packages:
+        with contextlib.suppress(ImportError, OSError):
+            importlib.import_module(package)
 
 
 def words_of_the_library(ort: Any, provider: Provider) -> str:

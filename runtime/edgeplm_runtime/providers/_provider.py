@@ -13,6 +13,12 @@ from edgeplm_runtime.errors import BadInput, unknown
 
 Options = dict[str, str]
 
+# On the CPU, in two lanes, 256 to 1024 are within 15 % of each other; one row a call is half as fast for short texts,
+# and more than 1024 falls out of the cache (docs/scheduling.md).
+TOKEN_BUDGET = 512
+# What a graph call costs beside its tokens, in tokens: so much padding is cheaper than one more call.
+CALL_TOKENS = 16
+
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a caller, or `tune`, may set on a provider.
@@ -56,16 +62,17 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     extra does; `needs` says in words what the machine must have. `plugin` is the Python package that holds the
     provider's library, where it is loaded as a plugin, and `device` the kind of device it is asked for; `library` is
     the file beside ONNX Runtime's own that holds it, where it is built in: asked for its own words when it cannot be
-    loaded.
+    loaded. `brings`: Python packages whose import loads libraries that it needs, where they are installed. `leaves`:
+    operators that it can compute and leaves to the CPU on purpose, where they compute shapes.
 
-    `precisions`: for each precision that it computes in, its options. A variant of another precision is refused.
-    `isa`: for a precision, CPU features of which this machine must have one. `settings`: what a caller may set.
-    `threads` is its option for threads inside one operator, `lanes` the one for calls that run side by side and share
-    those threads, None where a session cannot divide them. `graphs` is the option, one of the `settings`, by which a
-    caller asks for recorded launches (CUDA graphs): shapes are then fixed, and `buffers` for each stay in the memory
-    that ONNX Runtime calls so. `arrange` brings all options into the form that ONNX
-    Runtime takes. `cache` gives the options that make it keep what it compiled in that folder; `shapes` those for the
-    shapes that will come, for the graph's inputs.
+    `precisions`: for each precision that it computes in, its options. A variant of another precision is refused. `isa`:
+    for a precision, CPU features of which this machine must have one. `settings`: what a caller may set. `threads` is
+    its option for threads inside one operator, `lanes` the one for calls that run side by side and share those threads,
+    None where a session cannot divide them. `graphs` is the option, one of the `settings`, by which a caller asks for
+    recorded launches (CUDA graphs): shapes are then fixed, and `buffers` for each stay in the memory that ONNX Runtime
+    calls so. `arrange` brings all options into the form that ONNX Runtime takes. `token_budget` is what suits it: rows
+    × padded length of one batch; a graph call costs it as much as `call_tokens` tokens. `cache` gives the options that
+    make it keep what it compiled in that folder; `shapes` those for the shapes that will come, for the graph's inputs.
     """
 
     name: str
@@ -75,6 +82,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     plugin: str | None = None
     device: Literal["CPU", "GPU", "NPU"] = "GPU"
     library: str | None = None
+    brings: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
     precisions: Mapping[str, Mapping[str, str]]
     isa: Mapping[str, tuple[str, ...]] = {}
     settings: Mapping[str, Setting] = {}
@@ -82,6 +91,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     lanes: str | None = None
     graphs: str | None = None
     buffers: str | None = None
+    token_budget: int = TOKEN_BUDGET
+    call_tokens: int = CALL_TOKENS
     arrange: Callable[[Options], Options] = dict
     cache: Callable[[Path], Options] | None = None
     shapes: Callable[[Sequence[str], Sequence[Profile]], Options] | None = None

@@ -31,8 +31,11 @@ def _shapes(inputs: Sequence[str], profiles: Sequence[Profile]) -> Options:
 PROVIDER = Provider(
     name="NvTensorRTRTX",
     ort_name="NvTensorRTRTXExecutionProvider",
-    extra=None,
-    needs="an NVIDIA RTX GPU of the Turing generation or newer, and an ONNX Runtime with TensorRT for RTX",
+    extra="rtx",
+    needs="an NVIDIA GPU of the Turing generation or newer with a CUDA 13 driver (pip: onnxruntime-ep-nv-tensorrt-rtx)",
+    plugin="onnxruntime_ep_nv_tensorrt_rtx",
+    token_budget=16384,
+    call_tokens=4096,
     # Strongly typed: it computes in what the graph says.
     precisions={name: {} for name in ("fp32", "fp16", "int8", "int4")},
     settings={

@@ -44,6 +44,9 @@ PROVIDER = Provider(
     extra="gpu",
     needs="an NVIDIA GPU with a CUDA 13 driver and TensorRT 10 (pip: 'tensorrt-cu13<11')",
     library="libonnxruntime_providers_tensorrt.so",
+    brings=("tensorrt_libs",),
+    token_budget=16384,
+    call_tokens=4096,
     precisions={
         "fp32": {},
         "bf16": {"trt_bf16_enable": "1"},

@@ -23,6 +23,7 @@ from typing import Any, Protocol, Self
 
 from edgeplm_runtime.arguments import check_whole, is_duration
 from edgeplm_runtime.errors import BadInput, DeadlineExceeded, EngineClosed, Overloaded, unknown
+from edgeplm_runtime.providers import CALL_TOKENS
 from edgeplm_runtime.scheduling.buckets import plan
 
 
@@ -53,7 +54,8 @@ class Policy:
     """How requests wait. `max_delay_ms`: how long one may wait for others to fill its batch while nothing runs.
 
     `max_waiting` requests wait at once; one more waits for room, or is refused with Overloaded: `when_full` is "wait"
-    or "refuse". `token_budget`: rows × longest of a batch. `threads` batches run at once. Raises BadInput.
+    or "refuse". `token_budget`: rows × longest of a batch; a graph call is worth `call_tokens` of padding. `threads`
+    batches run at once. Raises BadInput.
     """
 
     max_delay_ms: float
@@ -61,6 +63,7 @@ class Policy:
     when_full: str
     token_budget: int
     threads: int
+    call_tokens: int = CALL_TOKENS
 
     def __post_init__(self) -> None:
         if not is_duration(self.max_delay_ms, per_second=1e3):
@@ -277,7 +280,7 @@ class _Queue:
         budget = self._policy.token_budget
         due = candidates[0].arrived + self._policy.max_delay_ms / 1e3
         lengths = [waiting.request.length for waiting in candidates]
-        for batch in sorted(plan(lengths, budget=budget), key=min):
+        for batch in sorted(plan(lengths, budget=budget, padding=self._policy.call_tokens), key=min):
             longest = max(lengths[position] for position in batch)
             if now >= due or self._closed or (len(batch) + 1) * longest > budget:
                 return [candidates[position] for position in batch], due

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeplm_runtime.providers import Profile
+from edgeplm_runtime.providers import CALL_TOKENS, TOKEN_BUDGET, Profile
 
 
-# In two lanes 256 to 1024 are within 15 % of each other; one row a call is half as fast for short texts, and more than
-# 1024 falls out of the cache (docs/scheduling.md).
-TOKEN_BUDGET = 512
-# What a graph call costs beside its tokens, in tokens: so much padding is cheaper than one more call.
-CALL_TOKENS = 16
 SHORTEST_BUCKET = 16  # tokens: below it every text costs the same on a device that compiles for shapes
 
 

@@ -12,15 +12,16 @@ from edgeplm_runtime.bundle.reader import Bundle
 from edgeplm_runtime.engine.engine import ALONE
 from edgeplm_runtime.engine.graph import WORTH_LANES
 from edgeplm_runtime.engine.opening import usual_lanes
+from edgeplm_runtime.engine.planning import usual_batches
 from edgeplm_runtime.errors import BadInput, ProviderUnavailable
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.profile import Choice
 from edgeplm_runtime.providers import PROVIDERS, provider_named
-from edgeplm_runtime.scheduling.buckets import TOKEN_BUDGET, plan
+from edgeplm_runtime.scheduling.buckets import plan
 from edgeplm_runtime.session import usable
 
 
-BUDGETS = (256, 512, 1024, 2048, 4096)
+BUDGETS = (0.5, 1, 2, 4, 8)  # times what is usual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def space(bundle: Bundle, pins: Pins) -> Space:
                         provider=name,
                         threads=threads,
                         lanes=pins.lanes or usual_lanes(name, threads),
-                        token_budget=pins.token_budget or TOKEN_BUDGET,
+                        token_budget=pins.token_budget or usual_batches(bundle.manifest, name)[0],
                         spinning=pins.spinning is not False,
                         arena=pins.arena is not False,
                     )
@@ -101,12 +102,15 @@ def for_sessions(choice: Choice, pins: Pins) -> list[Choice]:
     ]
 
 
-def for_lists(choice: Choice, pins: Pins, calls: Sequence[Sequence[int]], *, alone: bool) -> list[Choice]:
+def for_lists(
+    choice: Choice, pins: Pins, calls: Sequence[Sequence[int]], *, alone: bool, call_tokens: int
+) -> list[Choice]:
     """The choice with the lanes and token budgets that make a difference to these calls, itself first.
 
     calls: the tokens of each text of each call. alone: the variant's texts run one by one, whatever the budget is.
+    call_tokens: what a graph call costs in tokens. The choice has the usual budget.
     """
-    budgets = (pins.token_budget,) if pins.token_budget else BUDGETS
+    budgets = (pins.token_budget,) if pins.token_budget else [int(share * choice.token_budget) for share in BUDGETS]
     lanes = {pins.lanes} if pins.lanes else {1, usual_lanes(choice.provider, choice.threads)}
     tried = (
         msgspec.structs.replace(choice, lanes=count, token_budget=budget)
@@ -115,14 +119,14 @@ def for_lists(choice: Choice, pins: Pins, calls: Sequence[Sequence[int]], *, alo
     )
     found: dict[object, Choice] = {}
     for one in (choice, *tried):
-        found.setdefault(_graph_calls(one, calls, alone), one)
+        found.setdefault(_graph_calls(one, calls, alone, call_tokens), one)
     return list(found.values())
 
 
-def _graph_calls(choice: Choice, calls: Sequence[Sequence[int]], alone: bool) -> object:
+def _graph_calls(choice: Choice, calls: Sequence[Sequence[int]], alone: bool, call_tokens: int) -> object:
     """What two choices have in common that run the same graph calls in the same way."""
     budget = ALONE if alone else choice.token_budget
-    batches = [plan(lengths, budget=budget) for lengths in calls]
+    batches = [plan(lengths, budget=budget, padding=call_tokens) for lengths in calls]
     # As Engine does: where there is little to do, it goes through one lane.
     lanes = [
         choice.lanes if len(made) > 1 and sum(lengths) >= WORTH_LANES else 1

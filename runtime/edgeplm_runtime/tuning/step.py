@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeplm_runtime.bundle.reader import Bundle, open_bundle
 from edgeplm_runtime.engine import load
+from edgeplm_runtime.engine.planning import usual_batches
 from edgeplm_runtime.errors import BadInput, GateFailed
 from edgeplm_runtime.profile import (
     FORMAT,
@@ -182,7 +183,8 @@ def _near(best: Sequence[Entrant[Choice]]) -> list[Entrant[Choice]]:
 
 
 def _for_lists(bundle: Bundle, pins: Pins, tokens: Sequence[Sequence[int]], choice: Choice) -> list[Choice]:
-    return for_lists(choice, pins, tokens, alone=bundle.variant(choice.variant).alone)
+    _, call_tokens = usual_batches(bundle.manifest, choice.provider)
+    return for_lists(choice, pins, tokens, alone=bundle.variant(choice.variant).alone, call_tokens=call_tokens)
 
 
 def _largest_batch(bundle: Bundle, work: Workload, choices: Sequence[Choice], budget_ms: float, tell: Tell) -> _Held:

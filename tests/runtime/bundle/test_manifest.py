@@ -80,6 +80,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "a variant called auto": (lambda d: d["variants"][1].update(name="auto"), "none of them auto"),
     "a maximum of 0 tokens": (lambda d: d["text"].update(max_length=0), r"max_length is 0; expected 1 or more"),
     "padding outside of the vocabulary": (lambda d: d["text"].update(pad_token_id=10**6), "pad_token_id is 1000000"),
+    "calls that cost nothing": (lambda d: d.update(call_tokens=0), "call_tokens is 0; expected 1 or more"),
     "a default prompt that is not there": (lambda d: d["text"].update(default_prompt="q"), "default_prompt is 'q'"),
     "a tokenizer without a hash": (lambda d: d["files"].pop("tokenizer.json"), "uses 'tokenizer.json' but does not"),
     "a graph without a hash": (lambda d: d["files"].pop("onnx/model.onnx"), "uses 'onnx/model.onnx' but does not"),

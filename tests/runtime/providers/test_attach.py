@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from edgeplm_runtime.errors import ProviderUnavailable
 from edgeplm_runtime.providers import PROVIDERS
-from edgeplm_runtime.providers._attach import add_plugin, words_of_the_library
+from edgeplm_runtime.providers._attach import add_plugin, load_libraries, words_of_the_library
 from edgeplm_runtime.session import usable
 
 
@@ -69,3 +69,26 @@ def test_the_library_of_a_built_in_provider_is_asked_why_it_cannot_be_loaded(tmp
     (tmp_path / "capi").mkdir()
     (tmp_path / "capi" / "libbroken.so").write_bytes(b"not a library")
     assert "libbroken.so" in words_of_the_library(ort, row)
+
+
+def test_what_pip_installed_is_loaded_once_for_a_built_in_provider_and_nothing_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[str] = []
+
+    class FakeOrt:
+        def preload_dlls(self) -> None:
+            calls.append("preload")
+            print("Failed to load libcublas.so.13")
+
+    (tmp_path / "brought_libraries.py").write_text("LOADED = True", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    ort = FakeOrt()
+    row = replace(PROVIDERS["TensorRT"], brings=("brought_libraries", "no_such_package"))
+    for _ in range(2):
+        load_libraries(ort, row)
+    assert calls == ["preload"]
+    assert sys.modules.pop("brought_libraries").LOADED
+    load_libraries(ort, PROVIDERS["CPU"])
+    assert calls == ["preload"]
+    assert capsys.readouterr().out == ""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgeplm_runtime.engine.opening import usual_lanes
 from edgeplm_runtime.errors import BadInput, ProviderUnavailable
 from edgeplm_runtime.providers import PROVIDERS, Provider, providers_named
-from edgeplm_runtime.scheduling.buckets import profiles
-from edgeplm_runtime.session import SessionSettings, provider_options, usable
+from edgeplm_runtime.scheduling.buckets import plan, profiles
+from edgeplm_runtime.session import SessionSettings, node_share, provider_options, usable
 
 
 ROWS = list(PROVIDERS.values())
@@ -106,3 +107,29 @@ def test_providers_are_named_in_any_case_each_once() -> None:
     assert [row.name for row in providers_named(["openvino", "CUDA", "OpenVINO"])] == ["OpenVINO", "CUDA"]
     with pytest.raises(BadInput, match="give a list"):
         providers_named("CUDA")
+
+
+def _assigned(**operators: list[str]) -> SimpleNamespace:
+    """A session whose nodes are assigned like this, as ONNX Runtime tells it."""
+
+    def part(name: str, kinds: list[str]) -> SimpleNamespace:
+        nodes = [SimpleNamespace(op_type=kind) for kind in kinds]
+        return SimpleNamespace(ep_name=f"{name}ExecutionProvider", get_nodes=lambda: nodes)
+
+    parts = [part(name, kinds) for name, kinds in operators.items()]
+    return SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
+
+
+def test_shapes_that_cuda_leaves_to_the_cpu_are_no_fall_back_and_all_else_is() -> None:
+    # What ONNX Runtime 1.31.1 told of a stored MiniLM on an H200.
+    cuda, whole = PROVIDERS["CUDA"], ["MatMul"] * 9
+    assert node_share(_assigned(CUDA=whole, CPU=["Gather", "Unsqueeze"]), cuda) == 1.0
+    assert node_share(_assigned(CUDA=whole, CPU=["Gather", "FusedGemm"]), cuda) == 0.9
+    assert node_share(_assigned(OpenVINO=whole, CPU=["Gather"]), PROVIDERS["OpenVINO"]) == 0.9
+
+
+def test_a_gpu_gets_larger_batches_and_more_padding() -> None:
+    lengths = [8, 9, 30, 31, 100, 120]
+    cpu, cuda = PROVIDERS["CPU"], PROVIDERS["CUDA"]
+    assert len(plan(lengths, budget=cpu.token_budget, padding=cpu.call_tokens)) > 2
+    assert len(plan(lengths, budget=cuda.token_budget, padding=cuda.call_tokens)) == 1

@@ -57,12 +57,12 @@ def test_only_lanes_and_budgets_that_make_other_graph_calls_are_tried() -> None:
     usual = Choice(variant="fp32", provider="CPU", threads=2, lanes=2, token_budget=512, spinning=True, arena=True)
 
     def tried(*calls: list[int], alone: bool = False) -> list[tuple[int, int]]:
-        return [(c.lanes, c.token_budget) for c in for_lists(usual, Pins(), calls, alone=alone)]
+        return [(c.lanes, c.token_budget) for c in for_lists(usual, Pins(), calls, alone=alone, call_tokens=16)]
 
     assert tried([16]) == [(2, 512)]  # one text
     assert tried([128] * 8) == [(2, 512), (1, 256), (1, 1024)]  # too little for two lanes; 2048 is all of it, too
     long = tried([128] * 32)
-    assert long == [(2, 512), *((1, budget) for budget in BUDGETS), (2, 256), (2, 1024), (2, 2048)]
+    assert long == [(2, 512), *((1, int(share * 512)) for share in BUDGETS), (2, 256), (2, 1024), (2, 2048)]
     assert tried([128] * 32, alone=True) == [(2, 512), (1, 256)]
 
 

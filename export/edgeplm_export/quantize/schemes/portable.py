@@ -19,6 +19,6 @@ SCHEME = Scheme(
     suffix="_portable",
     apply=_apply,
     optimized=False,
-    providers=("OpenVINO", "CUDA", "TensorRT", "NvTensorRTRTX", "DirectML", "CoreML", "QNN", "WebGPU"),
+    providers=("OpenVINO", "TensorRT", "NvTensorRTRTX", "DirectML", "CoreML", "QNN", "WebGPU"),
     shares_weights=True,
 )

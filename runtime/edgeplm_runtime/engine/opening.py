@@ -317,7 +317,7 @@ def _check_canary(
     bundle: Bundle, variant: Variant, session: GraphSession, provider: Provider, settings: Settings
 ) -> str:
     """Re-check the stored answers where other kernels compute than those that were proved."""
-    why = _unproved(variant, provider)
+    why = unproved(variant, provider)
     name = bundle.manifest.canary
     if why is None:
         return "same kind of CPU"
@@ -349,7 +349,7 @@ def _check_canary(
     return f"passed ({why})"
 
 
-def _unproved(variant: Variant, provider: Provider) -> str | None:
+def unproved(variant: Variant, provider: Provider) -> str | None:
     """In what this machine is another one than that of the proof; None if in nothing that matters."""
     if provider.name not in variant.providers:
         return f"proved on {', '.join(variant.providers)}, not on {provider.name}"

@@ -16,7 +16,10 @@ from edgeplm_runtime.bundle.manifest import (
     TextInput,
     Variant,
 )
+from edgeplm_runtime.engine.opening import unproved
 from edgeplm_runtime.errors import BadInput
+from edgeplm_runtime.machine import describe
+from edgeplm_runtime.providers import PROVIDERS
 
 
 PARITY = ParitySummary(
@@ -126,3 +129,9 @@ def test_no_variant_for_the_provider_says_why(asked: str) -> None:
 def test_the_manifest_survives_its_own_format() -> None:
     made = manifest(FP32, FP16)
     assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(made)), Manifest) == made
+
+
+def test_on_a_gpu_the_canary_is_asked_even_where_the_variant_was_proved() -> None:
+    everywhere = msgspec.structs.replace(variant("fp16", "fp16", "CPU", "CUDA"), isa=describe().isa)
+    assert unproved(everywhere, PROVIDERS["CPU"]) is None
+    assert unproved(everywhere, PROVIDERS["CUDA"]) == "which GPU it was proved on is not recorded"

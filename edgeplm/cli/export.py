@@ -16,7 +16,7 @@ from edgeplm.cli._reports import figure, show_reports
 @click.option("--opset", type=int, default=17, show_default=True, help="ONNX opset of the graphs.")
 @click.option("--pairs", type=click.Choice(["optional", "required"]), help="Whether inputs are pairs of texts.")
 @click.option("--max-length", type=int, help="Cut texts at fewer tokens than the model takes.")
-@click.option("--provider", default="", help="Make and prove a variant for these too, with commas.")
+@click.option("--provider", default="", help="Prove the variants on these too, with commas; most get one of their own.")
 @click.option("--keep-going", is_flag=True, help="Leave out variants that fail a gate and write the rest.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Allow Python code from the checkpoint to run.")

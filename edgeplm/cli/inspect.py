@@ -18,22 +18,15 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
     from edgeplm.cli._reports import figure
     from edgeplm_runtime.bundle.reader import open_bundle
     from edgeplm_runtime.engine import inspect_candidates
-    from edgeplm_runtime.machine import describe, isa_shortfall
+    from edgeplm_runtime.engine.opening import unproved
     from edgeplm_runtime.profile import find_profile
     from edgeplm_runtime.providers import provider_named
 
     opened = open_bundle(bundle)
     manifest = opened.manifest
     found = inspect_candidates(opened, provider=provider)
-    name = provider_named(provider).name
-    here = describe().isa
     tuned = find_profile(opened)
-    recheck = {
-        c.variant.name: isa_shortfall(c.variant.isa, here)
-        if name in c.variant.providers
-        else (f"not proved on {name}",)
-        for c in found
-    }
+    recheck = {c.variant.name: unproved(c.variant, provider_named(provider)) for c in found}
     if as_json:
         choice = [
             {"variant": c.variant.name, "reason": c.reason, "canary_because": recheck[c.variant.name]} for c in found
@@ -75,7 +68,7 @@ def command(bundle: str, provider: str, as_json: bool) -> None:
     for position, candidate in enumerate(found):
         v = candidate.variant
         size = sum(manifest.files[name].size for name in v.files)
-        because = f"re-checked: {', '.join(recheck[v.name])}" if recheck[v.name] else "yes"
+        because = f"re-checked: {recheck[v.name]}" if recheck[v.name] else "yes"
         made.add_row(
             v.name,
             v.scheme,

@@ -10,9 +10,9 @@ from pathlib import Path
 from edgeplm_export.graphs.store import store_optimized, store_plain, weights_name
 from edgeplm_export.quantize import Made, Scheme, Wish
 from edgeplm_runtime.bundle.manifest import Optimization, ParitySummary, Variant
-from edgeplm_runtime.distributions import installed_distributions
 from edgeplm_runtime.errors import EdgePLMError, GateFailed
 from edgeplm_runtime.machine import describe
+from edgeplm_runtime.session import onnxruntime_module
 
 
 TOOLS = (
@@ -39,9 +39,8 @@ UNPROVED = ParitySummary(
 def tool_versions() -> dict[str, str]:
     """The versions of what makes and proves a variant, Python's own with them."""
     found = {name: metadata.version(name) for name in TOOLS}
-    # Whichever of its distributions is installed: onnxruntime, onnxruntime-gpu, …
-    _, found["onnxruntime"] = installed_distributions()[0].split()
-    return found | {"python": platform.python_version()}
+    # Of the module: its distribution may be onnxruntime, onnxruntime-gpu, …
+    return found | {"onnxruntime": str(onnxruntime_module().__version__), "python": platform.python_version()}
 
 
 def write_variant(scheme: Scheme, source: Path, folder: Path, work: Path, wish: Wish) -> tuple[tuple[str, ...], Made]:

@@ -369,7 +369,7 @@ def node_share(session: Any, provider: Provider) -> float:
             nodes = [node for node in nodes if node.op_type not in provider.leaves]
         counts[part.ep_name] = counts.get(part.ep_name, 0) + len(nodes)
     total = sum(counts.values())
-    return counts.get(provider.ort_name, 0) / total if total else 1.0
+    return counts.get(provider.ort_name, 0) / total if total else float(not counts)
 
 
 def _typed(error: Exception, what: str) -> Exception:

@@ -36,7 +36,7 @@ def test_inspect_says_what_would_run_on_a_gpu_and_why_not_the_rest(classifier_bu
     done = edgeplm("inspect", classifier_bundle, "--provider", "cuda", "--json")
     assert done.returncode == 0
     fp32, int8 = json.loads(done.stdout)["candidates"]
-    assert (fp32["variant"], fp32["reason"], fp32["canary_because"]) == ("fp32", None, ["not proved on CUDA"])
+    assert (fp32["variant"], fp32["reason"], fp32["canary_because"]) == ("fp32", None, "proved on CPU, not on CUDA")
     assert int8["reason"].startswith("proved on CPU, not on CUDA")
 
 

@@ -13,13 +13,19 @@ from edgeplm_export.quantize.sites import find_sites
 from edgeplm_runtime.session import onnxruntime_module
 
 
-def write_half(source: Path, target: Path, high: Collection[str]) -> None:
-    """Write the graph of `source` in half precision to `target`; the sites named in `high` stay in float32."""
+def weights_of(graph: Path, high: Collection[str]) -> frozenset[str]:
+    """The names of the weights of these sites, by which they are found again in another form of the graph."""
+    found = {site.name: site.node.inputs[1] for site in find_sites(open_graph(graph).graph)}
+    return frozenset(str(value.name) for name in high if (value := found[name]) is not None)
+
+
+def write_half(source: Path, target: Path, weights: Collection[str]) -> None:
+    """Write the graph of `source` in half precision to `target`; products by the named weights stay in float32."""
     onnxruntime_module()
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = open_graph(source)
-    nodes = [site.node for site in find_sites(model.graph) if site.name in high]
+    nodes = [n for n in model.graph if any(v is not None and v.name in weights for v in n.inputs[1:2])]
     for node in nodes:
         _own_constants(node)
         # The converter casts only what has a type, and behind ONNX Runtime's own operators none is inferred.

@@ -19,6 +19,7 @@ from edgeplm_runtime.errors import BadBundle, shown
 
 MANIFEST_NAME = "edgeplm.json"
 FORMAT_VERSION = "1.3"
+MOST_CALL_TOKENS = 65_536  # it makes batches, which must fit into memory
 ADVICE = "Copy the bundle again, or export it again."
 UNSEALED = "0" * 64
 SEAL = re.compile(rb'"manifest_sha256":\s*"([0-9a-f]{64})"')
@@ -233,8 +234,8 @@ def _contradiction(manifest: Manifest) -> str | None:
         return f"text.pad_token_id is {text.pad_token_id}; expected an id below text.vocabulary, {text.vocabulary}"
     if manifest.temperature is not None and not 0 < manifest.temperature < math.inf:
         return f"temperature is {manifest.temperature}; expected a number above 0"
-    if manifest.call_tokens is not None and manifest.call_tokens < 1:
-        return f"call_tokens is {manifest.call_tokens}; expected 1 or more"
+    if manifest.call_tokens is not None and not 1 <= manifest.call_tokens <= MOST_CALL_TOKENS:
+        return f"call_tokens is {manifest.call_tokens}; expected a number from 1 to {MOST_CALL_TOKENS}"
     if text.default_prompt is not None and text.default_prompt not in text.prompts:
         return f"text.default_prompt is {shown(text.default_prompt)}, which text.prompts does not hold"
     return None

@@ -26,7 +26,7 @@ from edgeplm_runtime.errors import BadBundle, BadInput, BadInputType, memory_is_
 from edgeplm_runtime.machine import cores_usable
 from edgeplm_runtime.numerics import integers, pad, real
 from edgeplm_runtime.providers import provider_named
-from edgeplm_runtime.scheduling.buckets import bucket_end
+from edgeplm_runtime.scheduling.buckets import bucket_end, window
 from edgeplm_runtime.scheduling.buckets import plan as batches_of
 from edgeplm_runtime.scheduling.overlap import Beside, ahead, side_by_side
 from edgeplm_runtime.session import warn_of_two_distributions
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 
 ALONE = 1  # a budget of one token: each row is a batch
-STREAM_WINDOW = 512  # inputs that a stream holds at once: enough to sort by length, little memory
 
 
 class TruncationWarning(UserWarning):
@@ -293,7 +292,7 @@ class Engine:
     def _windows(self, items: Iterable[Item], options: Mapping[str, Any]) -> Iterator[list[Encoded]]:
         """The encoded inputs, a window at a time; the next window is tokenized while the caller uses one."""
         rest = iter(items)
-        windows = iter(lambda: list(islice(rest, STREAM_WINDOW)), [])
+        windows = iter(lambda: list(islice(rest, window(self._budget))), [])
         return ahead(lambda window: self._encoded(window, options), windows)
 
     def _encoded(self, items: Sequence[Item], options: Mapping[str, Any]) -> list[Encoded]:

@@ -8,12 +8,16 @@ import functools
 import importlib
 import importlib.util
 import io
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeplm_runtime.errors import ProviderUnavailable
 from edgeplm_runtime.providers._provider import Provider
+
+
+_loading = threading.Lock()
 
 
 def add_plugin(ort: Any, options: Any, provider: Provider, values: Mapping[str, str]) -> None:
@@ -40,18 +44,20 @@ def load_libraries(ort: Any, provider: Provider) -> None:
 
     CUDA and cuDNN lie in site-packages then, where neither ONNX Runtime (1.31.1) nor the system looks by itself.
     """
-    if provider.library is not None and hasattr(ort, "preload_dlls"):
-        _load(ort, provider.brings)
+    if provider.library is None or not hasattr(ort, "preload_dlls"):
+        return
+    with _loading:  # stdout is the whole process's
+        _preload(ort)
+        for package in provider.brings:
+            with contextlib.suppress(ImportError, OSError):
+                importlib.import_module(package)
 
 
 @functools.cache
-def _load(ort: Any, packages: tuple[str, ...]) -> None:
+def _preload(ort: Any) -> None:
     # It prints what it does not find. A provider that cannot be loaded says so itself, in the words of the system.
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls()
-    for package in packages:
-        with contextlib.suppress(ImportError, OSError):
-            importlib.import_module(package)
 
 
 def words_of_the_library(ort: Any, provider: Provider) -> str:

@@ -279,10 +279,12 @@ class _Queue:
             return [], inf
         budget = self._policy.token_budget
         due = candidates[0].arrived + self._policy.max_delay_ms / 1e3
+        # Where more wait than are planned at a time, no batch gains by waiting.
+        crowded = len(candidates) >= self._planned
         lengths = [waiting.request.length for waiting in candidates]
         for batch in sorted(plan(lengths, budget=budget, padding=self._policy.call_tokens), key=min):
             longest = max(lengths[position] for position in batch)
-            if now >= due or self._closed or (len(batch) + 1) * longest > budget:
+            if crowded or now >= due or self._closed or (len(batch) + 1) * longest > budget:
                 return [candidates[position] for position in batch], due
         return [], due
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from edgeplm_runtime.providers import CALL_TOKENS, TOKEN_BUDGET, Profile
 
 
+STREAM_WINDOW = 512  # inputs; little memory
 SHORTEST_BUCKET = 16  # tokens: below it every text costs the same on a device that compiles for shapes
 
 
@@ -33,6 +34,11 @@ def plan(lengths: Sequence[int], *, budget: int = TOKEN_BUDGET, padding: int = C
     return batches
 
 
+def window(budget: int) -> int:
+    """Inputs that a list or a stream is cut into: enough to sort by length and to fill a batch with short ones."""
+    return max(STREAM_WINDOW, budget // 8)
+
+
 def length_buckets(max_length: int) -> list[tuple[int, int]]:
     """The lengths from 1 to `max_length` in ranges (first, last) that double, for a device that compiles for shapes."""
     ranges, first, last = [], 1, SHORTEST_BUCKET
@@ -52,7 +58,12 @@ def profiles(max_length: int, *, budget: int = TOKEN_BUDGET) -> list[Profile]:
 
     Best is a full batch of the longest rows: what a list of many texts is made of.
     """
+    rows = window(budget)
     return [
-        Profile(least=(1, first), best=(max(1, budget // last), last), most=(max(1, budget // first), last))
+        Profile(
+            least=(1, first),
+            best=(max(1, min(rows, budget // last)), last),
+            most=(max(1, min(rows, budget // first)), last),
+        )
         for first, last in length_buckets(max_length)
     ]

@@ -38,7 +38,7 @@ ESCAPED_LETTER = re.compile(rb"\\u00(?:52|65|67|78)")
 class Encoded(msgspec.Struct, frozen=True, gc=False):
     """One input as the graph reads it: ids (tokens,), not padded. `source()`: the library's own.
 
-    `types`: the type ids where they are not all 0.
+    `types`: the type ids, None where it is known that all are 0.
     """
 
     ids: list[int]

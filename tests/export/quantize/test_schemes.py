@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,6 +80,10 @@ def test_sites_that_are_to_stay_do(name: str, graph: Path, batches: Batches, tmp
     every = frozenset(site_names(graph))
     made = scheme.apply(graph, tmp_path / "made.onnx", Wish(batches=batches, high=every, settings=scheme.defaults))
     assert {made.sites[site] for site in every} == {"float32: kept high"}
+    weights = [site.weight.shape for site in find_sites(open_graph(graph).graph)]
+    stored = [array_of(value) for value in open_graph(tmp_path / "made.onnx").graph.initializers.values()]
+    floats = [array.shape for array in stored if array is not None and array.dtype == np.float32]
+    assert not Counter(weights) - Counter(floats)  # they are there, in float32
     # Only the tables are left to differ.
     assert cosines(answers(graph, batches), answers(tmp_path / "made.onnx", batches)).min() > 0.9995
 

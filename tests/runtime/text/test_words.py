@@ -113,5 +113,5 @@ def test_the_tables_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> 
     for number in range(500):
         text = f"good w{number}"
         assert found.ids(text) == library.encode(text).ids
-    assert len(found._parts) == 50
+    assert len(found._parts) <= 50
     assert len(found._parts._words) <= 50

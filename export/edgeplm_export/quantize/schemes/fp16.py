@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
-from edgeplm_export.quantize.half import write_half
+from edgeplm_export.quantize.half import weights_of, write_half
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
-    write_half(source, target, wish.high)
+    write_half(source, target, weights_of(source, wish.high))
     return Made(sites=dict.fromkeys(sorted(wish.high), "float32: kept high"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
-from edgeplm_export.quantize.half import write_half
+from edgeplm_export.quantize.half import weights_of, write_half
 from edgeplm_export.quantize.standard import write_standard
 
 
@@ -14,7 +14,7 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
     standard = source.with_name(f"{source.name}.standard")
     try:
         write_standard(source, standard)
-        write_half(standard, target, wish.high)
+        write_half(standard, target, weights_of(source, wish.high))
     finally:
         standard.unlink(missing_ok=True)
     return Made(sites=dict.fromkeys(sorted(wish.high), "float32: kept high"))

@@ -12,7 +12,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-from edgeplm_export.architectures._tables import CALL_TOKENS
+from edgeplm_export.architectures._tables import CALL_TOKENS, masked_sum
 from edgeplm_export.checkpoint import Checkpoint
 from edgeplm_export.model import FALLBACK_MAX_LENGTH, Forward, TorchModel, blamed_on, check_vocabulary, fast_tokenizer
 from edgeplm_runtime.errors import BadCheckpoint
@@ -33,9 +33,10 @@ class StaticForward(Forward):
 
     def run(self, features: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """The features after the last module."""
-        weights = features["attention_mask"].to(self.table.weight.dtype).unsqueeze(-1)  # (batch, tokens, 1)
-        total = (self.table(features["input_ids"]) * weights).sum(dim=1)
-        current: dict[str, Any] = {"sentence_embedding": total / weights.sum(dim=1).clamp(min=1)}
+        weights = features["attention_mask"].to(self.table.weight.dtype)
+        total = masked_sum(self.table(features["input_ids"]), weights)
+        count = weights.sum(dim=1, keepdim=True)
+        current: dict[str, Any] = {"sentence_embedding": total / count.clamp(min=1)}
         for module in list(self.inner.children())[1:]:
             current = module(current)
         return current

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeplm_runtime.engine import STREAM_WINDOW, Engine, load
+from edgeplm_runtime.engine import Engine, load
 from edgeplm_runtime.errors import BadInput, BadInputType
+from edgeplm_runtime.scheduling.buckets import STREAM_WINDOW
 
 
 IDS = [[2, 10, 11, 3], [2, 12, 3, 0]]

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from edgeplm_export.architectures._tables import CALL_TOKENS
+from edgeplm_export.architectures._tables import CALL_TOKENS, masked_sum
 
 
 # Odd primes of 31 bits at most: with ids below 2^20, id × prime stays far below 2^63.
@@ -66,17 +66,17 @@ class NgramForSequenceClassification(PreTrainedModel):
 
     def pool(self, pieces: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Rows of the pieces (batch, tokens, width) and those of their n-grams → their mean (batch, width)."""
-        weights = mask.to(pieces.dtype).unsqueeze(-1)
-        total, count = (pieces * weights).sum(dim=1), weights.sum(dim=1)
+        weights = mask.to(pieces.dtype)
+        total, count = masked_sum(pieces, weights), weights.sum(dim=1, keepdim=True)
         # A zero before the first token instead of slices: a text of one token has no pairs, and needs no other graph.
         shifted_ids, shifted_mask, mixed, together = input_ids, mask, input_ids * PRIMES[0], mask
         for prime in PRIMES[1 : self.config.order]:
             shifted_ids = nn.functional.pad(shifted_ids, (1, 0))[:, :-1]
             shifted_mask = nn.functional.pad(shifted_mask, (1, 0))[:, :-1]
             mixed, together = mixed + shifted_ids * prime, together * shifted_mask
-            weights = together.to(pieces.dtype).unsqueeze(-1)
-            total = total + (self.grams(torch.remainder(mixed, self.config.buckets)) * weights).sum(dim=1)
-            count = count + weights.sum(dim=1)
+            weights = together.to(pieces.dtype)
+            total = total + masked_sum(self.grams(torch.remainder(mixed, self.config.buckets)), weights)
+            count = count + weights.sum(dim=1, keepdim=True)
         return total / count.clamp(min=1)
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from edgeplm_export.architectures._tables import CALL_TOKENS
+from edgeplm_export.architectures._tables import CALL_TOKENS, masked_sum
 
 
 class StaticConfig(PretrainedConfig):
@@ -51,8 +51,8 @@ class StaticForSequenceClassification(PreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Mean over the tokens that the mask (batch, tokens) leaves, then the head."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        weights = mask.to(self.table.weight.dtype).unsqueeze(-1)  # (batch, tokens, 1)
-        pooled = (self.table(input_ids) * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        weights = mask.to(self.table.weight.dtype)
+        pooled = masked_sum(self.table(input_ids), weights) / weights.sum(dim=1, keepdim=True).clamp(min=1)
         pooled = self.dropout(pooled)
         if self.hidden is not None:
             pooled = torch.relu(self.hidden(pooled))

@@ -13,7 +13,6 @@ from edgeplm_runtime.engine.loading import load
 
 if TYPE_CHECKING:
     from edgeplm_runtime.engine.engine import (
-        STREAM_WINDOW,
         Detailed,
         Engine,
         TruncationWarning,
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from edgeplm_runtime.engine.opening import Active
 
 
-__all__ = ["STREAM_WINDOW", "Active", "Detailed", "Engine", "TruncationWarning", "inspect_candidates", "load"]
+__all__ = ["Active", "Detailed", "Engine", "TruncationWarning", "inspect_candidates", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,10 +10,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnxruntime
 import pytest
 
 from edgeplm_export import pipeline, variants
@@ -211,5 +213,12 @@ def test_the_reference_stays_on_the_cpu_of_a_machine_with_a_gpu(
 
 
 def test_the_manifest_names_whichever_onnx_runtime_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "installed_distributions", lambda: ["onnxruntime-gpu 1.31.1"])
-    assert variants.tool_versions()["onnxruntime"] == "1.31.1"
+    known = metadata.version
+
+    def as_with_onnxruntime_gpu(name: str) -> str:
+        if name == "onnxruntime":
+            raise metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(metadata, "version", as_with_onnxruntime_gpu)
+    assert variants.tool_versions()["onnxruntime"] == onnxruntime.__version__

@@ -185,7 +185,7 @@ def _measure(calls: dict[str, Call], left_out: dict[str, str], result: str) -> N
         want = calls[FLOAT](feeds)
         cosines = {name: _cosine(call(feeds), want) for name, call in calls.items()}
         document[f"{rows_}x{tokens}"] = {"ms": samples, "cosine": cosines}
-        write(result, document)  # after each: a lent GPU may be gone before the last
+        write(result, document)  # after each, so that an end in the middle keeps the rest
         for name, one in samples.items():
             rows[name].append(f"{statistics.median(one):.2f} (×{ratio(samples[BASE], one):.2f})")
     for name, cells in rows.items():

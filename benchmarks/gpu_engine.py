@@ -84,7 +84,7 @@ def main() -> None:
             document["rows"][name] = _row(bundle, provider, variant, options, texts, want, document)
         except EdgePLMError as error:
             document["rows"][name] = {"error": str(error)}
-        write("gpu_engine", document)  # after each: a lent GPU may be gone before the last
+        write("gpu_engine", document)  # after each, so that an end in the middle keeps the rest
     _print(document)
 
 

@@ -27,6 +27,17 @@ WORK = Path(os.environ.get("EDGEPLM_BENCH_WORK") or ROOT / ".interop" / "benchma
 PAUSE_SECONDS = 0.02  # between calls, so that one candidate's spinning threads do not slow the next one down
 
 
+# A BERT-base for make_toy(), whose weights are random and four times the initializer's range: that is BERT's own.
+BERT_BASE: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.005,
+}
+
+
 def assets() -> Path:
     """The folder of real checkpoints and data; ends the benchmark, saying how to get it, when there is none."""
     folder = Path(os.environ.get("EDGEPLM_ASSETS") or ROOT / ".assets")

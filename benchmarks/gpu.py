@@ -26,7 +26,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np  # the switch above has to be set before ONNX Runtime is imported
 
-from benchmarks._common import gpu_name, in_turns, ratio, say, versions, write
+from benchmarks._common import BERT_BASE, gpu_name, in_turns, ratio, say, versions, write
 from edgeplm.cli._output import console, table
 from edgeplm_runtime.errors import EdgePLMError
 from edgeplm_runtime.providers import PROVIDERS
@@ -142,17 +142,7 @@ def _graphs(place: Path) -> tuple[Path, dict[str, Path]]:
     from edgeplm_export.tasks import load_model
     from edgeplm_export.toys import make_toy
 
-    source = make_toy(
-        place / "bert-base",
-        "bert",
-        labels=LABELS,
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        max_position_embeddings=512,
-        initializer_range=0.005,  # make_toy multiplies by 4: that is BERT's own
-    )
+    source = make_toy(place / "bert-base", "bert", labels=LABELS, **BERT_BASE)
     # Without the gate: each candidate's answers are compared with torch's anyway.
     checkpoint = open_checkpoint(str(source), revision=None, trust_remote_code=False)
     traced, own = place / "traced.onnx", place / "fused.onnx"

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from transformers import AutoConfig
 
 from benchmarks._candidates import BASE, ENVIRONMENTS, PEERS, Row, job_of, started
-from benchmarks._common import WORK, assets, bundle_of, ratio, write
+from benchmarks._common import BERT_BASE, WORK, assets, bundle_of, ratio, write
 from benchmarks._fidelity import CLASSES, Class, Fidelity, compared
 from benchmarks._passages import BATCH, MAX_TOKENS, Cell, padded, write_inputs
 from edgeplm.cli._output import console, table
@@ -176,12 +176,7 @@ def _make_bert_base(folder: Path) -> None:
         "bert",
         head="Model",
         vocab_size=30522,
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        max_position_embeddings=512,
-        initializer_range=0.005,  # make_toy multiplies by 4: that is BERT's own
+        **BERT_BASE,
     )
     # make_toy multiplies the norms too: attention is then all or nothing, and no int8 form of it passes the gate.
     weights = load_file(folder / "model.safetensors")

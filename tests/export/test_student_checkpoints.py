@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from edgeplm_runtime.engine import load
 from edgeplm_runtime.engine.planning import usual_batches
 from edgeplm_runtime.providers import CALL_TOKENS as CALL
 from edgeplm_runtime.providers import TOKEN_BUDGET
+from edgeplm_runtime.session import GraphSession
 
 
 def test_the_temperature_of_a_checkpoint_is_proved_and_applied(
@@ -48,7 +50,9 @@ def test_a_bundle_of_format_1_1_has_neither_temperature_nor_call_tokens_and_stil
 
 
 @pytest.mark.parametrize("padded", [True, False], ids=["a padding token of zeros", "no padding token"])
-def test_a_static_embedding_folder_answers_like_sentence_transformers(tmp_path: Path, padded: bool) -> None:
+def test_a_static_embedding_folder_answers_like_sentence_transformers(
+    tmp_path: Path, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = (["[PAD]"] if padded else []) + ["[UNK]", "good", "bad", "film", "the"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -62,6 +66,17 @@ def test_a_static_embedding_folder_answers_like_sentence_transformers(tmp_path: 
     export(str(tmp_path / "static"), tmp_path / "out")
     manifest = open_bundle(tmp_path / "out").manifest
     assert usual_batches(manifest, "CPU") == (CALL_TOKENS, CALL_TOKENS)  # a call costs it more than its tokens
+    calls, run = [], GraphSession.run
+
+    def counted(self: GraphSession, *arguments: Any, **more: Any) -> Any:
+        calls.append(arguments)
+        return run(self, *arguments, **more)
+
+    monkeypatch.setattr(GraphSession, "run", counted)
+    with load(tmp_path / "out") as engine:
+        calls.clear()
+        engine(["good " * length for length in range(1, 60)])
+        assert len(calls) == 1  # by the CPU's own numbers they would be many, for their padding
     texts = ["the good film", "bad", "", "unknown words and the film", "good " * 900]
     first = theirs[0]
     assert isinstance(first, StaticEmbedding)

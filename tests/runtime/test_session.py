@@ -158,3 +158,11 @@ def test_memory_errors_of_numpy_are_typed(classifier_bundle: Path, monkeypatch: 
         with pytest.raises(OutOfMemory, match="Unable to allocate 9 TiB") as refused:
             engine("a")
         assert refused.value.exit_code == 3
+
+
+def test_what_pip_brought_is_loaded_before_a_built_in_provider_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    ort, loaded = session.onnxruntime_module(), []
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(session, "load_libraries", lambda module, row: loaded.append(row.name))
+    assert session.usable(PROVIDERS["CUDA"]) is not None  # this ONNX Runtime has none
+    assert loaded == ["CUDA"]

@@ -11,6 +11,7 @@ from edgeplm_runtime.providers import CALL_TOKENS, TOKEN_BUDGET, Profile
 
 
 STREAM_WINDOW = 512  # inputs; little memory
+LARGEST_WINDOW = 8192  # whatever the budget is: a stream must not read all of its source before it answers
 SHORTEST_BUCKET = 16  # tokens: below it every text costs the same on a device that compiles for shapes
 
 
@@ -36,7 +37,7 @@ def plan(lengths: Sequence[int], *, budget: int = TOKEN_BUDGET, padding: int = C
 
 def window(budget: int) -> int:
     """Inputs that a list or a stream is cut into: enough to sort by length and to fill a batch with short ones."""
-    return max(STREAM_WINDOW, budget // 8)
+    return min(max(STREAM_WINDOW, budget // 8), LARGEST_WINDOW)
 
 
 def length_buckets(max_length: int) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ import pytest
 
 from edgeplm_runtime.engine import Detailed, Engine, load
 from edgeplm_runtime.errors import BadInput, BadInputType, DeadlineExceeded, EngineClosed, Overloaded
-from edgeplm_runtime.scheduling.batcher import Batcher, Policy
+from edgeplm_runtime.scheduling.batcher import PLANNED, Batcher, Policy
 
 
 PATIENCE_S = 30  # until a test that hangs fails
@@ -405,3 +405,10 @@ def test_a_forked_child_has_a_queue_of_its_own(engine: Engine) -> None:
         assert os.read(read, 10) == b"same"
         os.close(read)
     assert waiting.result(0) == engine("bad")
+
+
+def test_where_more_wait_than_are_planned_at_a_time_nobody_waits_for_more(make: Make, graph: Graph) -> None:
+    graph.open.set()
+    batcher = make(max_delay_ms=HOUR_MS, max_waiting=2 * PLANNED, token_budget=10**6, call_tokens=10**6)
+    futures = [batcher.submit("word") for _ in range(PLANNED)]
+    assert len(answers(futures)) == PLANNED

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeplm_runtime.scheduling.buckets import length_buckets, plan, profiles
+from edgeplm_runtime.scheduling.buckets import length_buckets, plan, profiles, window
 
 
 LENGTHS = st.lists(st.integers(0, 600), max_size=80)
@@ -34,6 +34,10 @@ def test_longest_first_and_equal_lengths_in_their_order(lengths: list[int], budg
 
 def filled(batch: list[int], lengths: list[int]) -> int:
     return sum(lengths[batch[0]] - lengths[i] for i in batch)
+
+
+def test_a_window_grows_with_the_budget_and_never_holds_a_whole_stream() -> None:
+    assert [window(budget) for budget in (1, 512, 4096, 16384, 10**9)] == [512, 512, 512, 2048, 8192]
 
 
 @given(LENGTHS, st.integers(1, 4000), st.integers(0, 100))

@@ -20,7 +20,7 @@ import time
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -54,6 +54,7 @@ FEW_PASSAGES = 32  # of a random checkpoint, whose fidelity says little
 PAUSE_SECONDS = 0.1  # before each burst: the threads of the candidate before have then gone to sleep
 BURST, UNCOUNTED = 12, 4
 LONG_TOKENS, LONG_BURST, LONG_UNCOUNTED = 1000, 3, 1  # cells whose calls take a large part of a second
+COMPUTED: dict[str, Literal["bf16", "int8"]] = {"bf16": "bf16", "int8": "int8"}  # all else multiplies in float32
 PORTABLE = "int8-qdq"
 ELSEWHERE = (
     ("in OpenVINO", "openvino_encoder", "f32", "openvino"),
@@ -196,7 +197,7 @@ def _ours(bundle: Path) -> list[Row]:
             name=f"EdgePLM {variant.name}",
             module=OWN_MODULE,
             kind=variant.name,
-            precision="int8" if "int8" in variant.precision else "f32",
+            precision=COMPUTED.get(variant.precision, "f32"),
             ours=True,
         )
         for variant in open_bundle(bundle).manifest.variants

@@ -1,4 +1,4 @@
-"""Which distributions of ONNX Runtime and of its plugin providers are installed, without importing any of them."""
+"""Which distributions of EdgePLM, ONNX Runtime and plugin providers are installed, without importing any of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 
 
 PLUGIN_FOLDER = re.compile(r"(onnxruntime_ep_[a-z0-9_]+)-([0-9][^-]*)\.dist-info")
+OWN_FOLDER = re.compile(r"(edgeplm)-([0-9][^-]*)\.dist-info")
 DISTRIBUTION_FOLDER = re.compile(r"(onnxruntime(?:_gpu|_openvino|_directml|_qnn|_rocm)?)-([0-9][^-]*)\.dist-info")
 
 
@@ -20,9 +21,9 @@ def installed_distributions() -> list[str]:
     return _installed(DISTRIBUTION_FOLDER)
 
 
-def provider_distributions() -> list[str]:
-    """The distributions of ONNX Runtime and of its plugin providers, with their versions."""
-    return sorted(_installed(DISTRIBUTION_FOLDER) + _installed(PLUGIN_FOLDER))
+def deciding_distributions() -> list[str]:
+    """What the time of a call depends on: EdgePLM, ONNX Runtime and its plugin providers, with their versions."""
+    return sorted(name for kind in (OWN_FOLDER, DISTRIBUTION_FOLDER, PLUGIN_FOLDER) for name in _installed(kind))
 
 
 def _installed(pattern: re.Pattern[str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edgeplm_runtime.bundle.reader import Bundle
-from edgeplm_runtime.distributions import provider_distributions
+from edgeplm_runtime.distributions import deciding_distributions
 from edgeplm_runtime.errors import BadInput, CannotWrite
 from edgeplm_runtime.machine import describe
 from edgeplm_runtime.places import place_problem, write_whole
@@ -103,7 +103,7 @@ def key_of(bundle: Bundle) -> Key:
         cpu=machine.cpu,
         isa=machine.isa,
         cores=machine.cores_usable,
-        versions=tuple(provider_distributions()),
+        versions=tuple(deciding_distributions()),
     )
 
 

@@ -83,6 +83,19 @@ def test_bf16_is_written_where_it_was_proved_and_refused_elsewhere(here: bool, c
         load(bundle, "bf16", "CPU")
 
 
+def test_bf16_gptq_runs_whole_on_openvino_and_is_nearer_than_bf16(here: bool, copy_bundle: Callable[[], Path]) -> None:
+    if not here or OPENVINO.refusal("bf16", describe().isa):
+        pytest.skip("no OpenVINO with bf16 here")
+    bundle = copy_bundle()
+    made = {attempt.variant: attempt for attempt in quantize(bundle, scheme="bf16,bf16-gptq").written}
+    assert made["bf16-gptq"].size_bytes < 0.8 * made["bf16"].size_bytes
+    assert open_bundle(bundle).variant("bf16-gptq").calibration is not None
+    with load(bundle, "bf16-gptq") as engine:
+        assert (engine.active.provider, engine.active.node_share) == ("OpenVINO", 1.0)
+    errors = [made[name].parity.summary.max_abs_error for name in ("bf16-gptq", "bf16")]  # type: ignore[union-attr]
+    assert 1e-6 < errors[0] < errors[1]
+
+
 def test_bf16_has_no_sites_to_keep_high(classifier_bundle: Path) -> None:
     with pytest.raises(BadInput, match="leaves every weight as it is"):
         quantize(classifier_bundle, scheme="bf16", high=["x"])

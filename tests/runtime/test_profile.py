@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,12 @@ def test_a_profile_that_does_not_fit_is_not_used_and_said(
         assert words in engine.active.profile
     with pytest.raises(BadInput, match=r"Run: edgeplm tune"):
         load(bundle, profile=str(stored))
+
+
+def test_a_profile_holds_for_one_version_of_edgeplm(bundle: Path) -> None:
+    versions = key_of(open_bundle(bundle)).versions
+    assert f"edgeplm {version('edgeplm')}" in versions
+    assert any(name.startswith("onnxruntime ") for name in versions)
 
 
 def test_a_profile_under_another_key_is_explained(bundle: Path, stored: Path) -> None:

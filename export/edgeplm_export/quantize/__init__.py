@@ -8,6 +8,7 @@ from __future__ import annotations
 from edgeplm_export.quantize._scheme import Feeds, Made, Scheme, Wish
 from edgeplm_export.quantize.schemes import (
     bf16,
+    bf16_gptq,
     fp16,
     fp16_portable,
     fp32,
@@ -37,6 +38,7 @@ SCHEMES: dict[str, Scheme] = {
         fp16.SCHEME,
         fp16_portable.SCHEME,
         bf16.SCHEME,
+        bf16_gptq.SCHEME,
         portable.SCHEME,
         int8_dynamic.SCHEME,
         int8_static.SCHEME,

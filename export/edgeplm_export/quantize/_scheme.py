@@ -20,12 +20,14 @@ class Wish:
 
     `batches` starts one pass over the calibration data: the graph's inputs, each (rows, tokens) int64. A pass holds
     one batch at a time, so memory stays flat for any amount of text. `high` names the sites that stay in float32.
+    `output` is the graph's output that answers, whose error counts; None: all of them.
     `settings` are the scheme's own, by name; `tell` is called with what was done so far. `memory` keeps what was
     observed, so that trying the same scheme with other sites high reads the data once.
     """
 
     batches: Callable[[], Iterator[Feeds]] | None = None
     high: frozenset[str] = frozenset()
+    output: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     tell: Callable[[str], None] = lambda message: None
     memory: dict[tuple[str, bytes], Any] = field(default_factory=dict)

@@ -7,52 +7,69 @@ minutes, as it runs the graph anew for every product. This one reads the Hessian
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+
+from edgeplm_export.quantize._scheme import Wish
+from edgeplm_export.quantize.calibration import observe
 
 
 DAMPING = 0.01  # the paper's, of the Hessian's mean diagonal
-LEVELS = 15
+HESSIAN = b"hessian"  # marks it in Wish.memory
+
+Floats = NDArray[np.float64]
+Rounding = Callable[[Floats], NDArray[np.floating[Any]]]
+
+
+def hessians(model: ir.Model, names: Sequence[str], wish: Wish, work: Path) -> dict[str, Floats]:
+    """The sum of xᵀx, (K, K) float64, over the calibration rows x (K,) of each named value; kept in `wish.memory`.
+
+    Raises BadInput (no calibration data), GateFailed (a value that is not finite).
+    """
+    found: dict[str, Floats] = {}
+
+    def add(name: str, rows: NDArray[np.float32]) -> None:
+        product = rows.T @ rows
+        found[name] = found[name] + product if name in found else product.astype(np.float64)
+
+    unseen = [name for name in names if (name, HESSIAN) not in wish.memory]
+    if unseen:
+        observe(model, unseen, wish.batches, add, work=work, tell=wish.tell)
+        wish.memory.update({(name, HESSIAN): hessian for name, hessian in found.items()})
+    return {name: wish.memory[name, HESSIAN] for name in names}
 
 
 def gptq(
-    weight: NDArray[np.float32], hessian: NDArray[np.float64], block: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-    """4-bit integers (K, N) from 0 to 15, scales and zero points (K / block, N) with weight ≈ (integer - zero) × scale.
+    weight: NDArray[np.float32], hessian: Floats, block: int, rounding: Callable[[Floats], Rounding]
+) -> NDArray[np.float32]:
+    """The weight (K, N), rounded.
 
-    `hessian` (K, K) is the sum of xᵀx over the calibration rows. K must be a multiple of `block`.
+    `hessian` (K, K) is the sum of xᵀx over the calibration rows. `rounding` is called with each block of rows, (at most
+    `block`, N), as the rows before left it, and gives the function that rounds a row of it, (N,).
     """
     rows, columns = weight.shape
     rest = weight.astype(np.float64).copy()
     inverse = _upper_inverse(hessian)
-    integers = np.zeros((rows, columns), dtype=np.uint8)
-    scales = np.ones((rows // block, columns), dtype=np.float32)
-    zeros = np.zeros((rows // block, columns), dtype=np.uint8)
+    found = np.empty((rows, columns), dtype=np.float32)
     for start in range(0, rows, block):
-        part = slice(start, start + block)
-        scale, zero = _grid(rest[part])
-        scales[start // block], zeros[start // block] = scale, zero
-        errors = np.zeros((block, columns))
-        for offset in range(block):
-            row = start + offset
-            found = np.clip(np.rint(rest[row] / scale) + zero, 0, LEVELS)
-            integers[row] = found.astype(np.uint8)
-            errors[offset] = (rest[row] - (found - zero) * scale) / inverse[row, row]
-            inside = slice(row + 1, start + block)
-            rest[inside] -= np.outer(inverse[row, inside], errors[offset])
-        after = slice(start + block, rows)
-        rest[after] -= inverse[part, after].T @ errors
-    return integers, scales, zeros
+        end = min(start + block, rows)
+        rounded = rounding(rest[start:end])
+        errors = np.zeros((end - start, columns))
+        for row in range(start, end):
+            found[row] = rounded(rest[row])
+            errors[row - start] = (rest[row] - found[row]) / inverse[row, row]
+            inside = slice(row + 1, end)
+            rest[inside] -= np.outer(inverse[row, inside], errors[row - start])
+        rest[end:] -= inverse[start:end, end:].T @ errors
+    return found
 
 
-def _grid(part: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scale and zero point of each column of a block, (N,), over its own range and 0."""
-    low, high = np.minimum(part.min(axis=0), 0.0), np.maximum(part.max(axis=0), 0.0)
-    scale = np.where(high > low, (high - low) / LEVELS, 1.0).astype(np.float32)
-    return scale, np.clip(np.rint(-low / scale), 0, LEVELS).astype(np.uint8)
-
-
-def _upper_inverse(hessian: NDArray[np.float64]) -> NDArray[np.float64]:
+def _upper_inverse(hessian: Floats) -> Floats:
     """The upper Cholesky factor of the damped Hessian's inverse, (K, K). Channels that were never active count as 1."""
     damped = hessian.copy()
     diagonal = np.diag_indices_from(damped)

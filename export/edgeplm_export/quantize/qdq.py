@@ -11,14 +11,14 @@ import onnx_ir as ir
 
 from edgeplm_export.quantize._scheme import Made, Wish
 from edgeplm_export.quantize.conditioning.rotation import costs_little
-from edgeplm_export.quantize.graph_edit import OWN, add_to_bias, bias_behind, open_graph, save_graph, takes_bias
+from edgeplm_export.quantize.graph_edit import add_to_bias, bias_behind, open_graph, save_graph, takes_bias
 from edgeplm_export.quantize.int8 import KEPT, condition, found_ranges, summaries
 from edgeplm_export.quantize.pairs import Activations, multiply_between_dequantizers, pair
 from edgeplm_export.quantize.ranges import RANGES
 from edgeplm_export.quantize.rounding import product_offsets
 from edgeplm_export.quantize.separate import separate
-from edgeplm_export.quantize.sites import Site, find_sites
-from edgeplm_export.quantize.standard import to_standard
+from edgeplm_export.quantize.sites import Site
+from edgeplm_export.quantize.standard import standard_sites
 from edgeplm_export.quantize.tables import quantize_tables
 from edgeplm_export.quantize.weights import WEIGHT_BITS
 
@@ -45,14 +45,7 @@ def make_qdq(
     model = open_graph(source)
     graph = model.graph
     work = target.with_name(f"{target.name}.observed")
-    attentions = [str(node.name) for node in graph if node.op_type == "Attention"]
-    to_standard(graph)
-    # A site is called the same in every scheme: the name of an Attention goes from its last node to its product.
-    names = {name: f"{OWN}{name}/standard/whole" for name in attentions}
-    names |= {f"{OWN}{name}/standard/product": name for name in attentions}
-    for node in graph:
-        node.name = names.get(str(node.name), node.name)
-    found = find_sites(graph)
+    found = standard_sites(graph)
     sites = [site for site in found if site.name not in wish.high]
     # What the cheaper conditioners add costs OpenVINO nothing, and MiniLM's last layers gain .0003 of cosine by it. But
     # all of them cut off a channel that goes beyond what calibration saw, and a rotation spreads it over its block. So

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgeplm_export.quantize.graph_edit import MICROSOFT, array_of, constant, insert, open_graph, put_instead
+from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, array_of, constant, insert, open_graph, put_instead
+from edgeplm_export.quantize.sites import Site, find_sites
 from edgeplm_runtime.errors import GateFailed
 
 
@@ -47,6 +48,21 @@ def to_standard(graph: ir.Graph) -> dict[str, int]:
         FORMS[node.op_type](graph, node)
         found[node.op_type] = found.get(node.op_type, 0) + 1
     return found
+
+
+def standard_sites(graph: ir.Graph) -> list[Site]:
+    """Bring the graph into standard operators, and give its sites, each called as in every other scheme.
+
+    Raises GateFailed.
+    """
+    attentions = [str(node.name) for node in graph if node.op_type == "Attention"]
+    to_standard(graph)
+    # The name of an Attention goes from its last node to its product.
+    names = {name: f"{OWN}{name}/standard/whole" for name in attentions}
+    names |= {f"{OWN}{name}/standard/product": name for name in attentions}
+    for node in graph:
+        node.name = names.get(str(node.name), node.name)
+    return find_sites(graph)
 
 
 def _numbers(graph: ir.Graph, *values: int) -> ir.Value:

@@ -74,9 +74,13 @@ class Work:
 
 
 def try_scheme(work: Work, scheme: Scheme, high: Sequence[str]) -> Attempt:
-    """Make the variant, prove and judge it; where a gate says no, with the fewest sites back in float32."""
+    """Make the variant, prove and judge it; where a gate says no, with the fewest sites kept high."""
     wish = Wish(
-        batches=work.batches, high=frozenset(high), settings={**scheme.defaults, **work.settings}, tell=work.tell
+        batches=work.batches,
+        high=frozenset(high),
+        output=work.output,
+        settings={**scheme.defaults, **work.settings},
+        tell=work.tell,
     )
     asked = dict.fromkeys(high, "asked for")
     attempt = _make(work, scheme, wish, asked)
@@ -110,7 +114,7 @@ def _repaired(work: Work, scheme: Scheme, wish: Wish, asked: dict[str, str], fai
 
     def holds(names: Sequence[str]) -> bool:
         nonlocal last
-        work.tell(f"{scheme.name}: {len(names)} of {len(harms)} sites back to float32")
+        work.tell(f"{scheme.name}: {len(names)} of {len(harms)} sites kept high")
         why = {name: f"alone it moves the answer by {harms[name]:.2e} (relative squared error)" for name in names}
         last = _make(work, scheme, replace(wish, high=wish.high | set(names)), asked | why)
         return last.problem is None
@@ -118,11 +122,11 @@ def _repaired(work: Work, scheme: Scheme, wish: Wish, asked: dict[str, str], fai
     found = fewest([name for name in harms if name not in wish.high], holds)
     if found is None:
         return msgspec.structs.replace(
-            failed, problem=f"{failed.problem}; with half of its sites in float32 it still does not hold"
+            failed, problem=f"{failed.problem}; with half of its sites kept high it still does not hold"
         )
     if set(last.high) != {*asked, *found}:  # the files on disk are those of the last try
         holds(found)
-    last.notes.append(f"repaired: {len(found)} of {len(harms)} sites are in float32, because {failed.problem}")
+    last.notes.append(f"repaired: {len(found)} of {len(harms)} sites are kept high, because {failed.problem}")
     return last
 
 

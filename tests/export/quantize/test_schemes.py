@@ -23,7 +23,7 @@ Batches = Callable[[], Iterator[Feeds]]
 OUTPUT = "sentence_embedding"
 # The others leave fp32's weights as they are: test_standard.py.
 CHANGED = [name for name, scheme in SCHEMES.items() if not scheme.shares_weights]
-FLOORS = {"fp16": 0.9999, "int8": 0.99, "int4": 0.9}
+FLOORS = {"fp16": 0.9999, "bf16": 0.9999, "int8": 0.99, "int4": 0.9}
 
 
 def answers(graph: Path, batches: Batches) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_weights_of_seven_bits_fit_where_pairs_are_added_in_int16(
     assert largest == {8: 127, 7: 63}
 
 
-@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("name", [name for name in CHANGED if name != "bf16-gptq"])  # test_bf16_gptq.py
 def test_sites_that_are_to_stay_do(name: str, graph: Path, batches: Batches, tmp_path: Path) -> None:
     scheme = SCHEMES[name]
     every = frozenset(site_names(graph))

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgeplm_export.quantize.gptq import gptq
 from edgeplm_export.quantize.graph_edit import constant
+from edgeplm_export.quantize.schemes.int4_gptq import to_int4
 from edgeplm_export.quantize.tables import MIDDLE, by_blocks, quantize_tables
 from edgeplm_export.quantize.weights import per_column, used_channels
 
@@ -64,7 +64,7 @@ def test_gptq_harms_the_products_less_than_rounding_to_the_nearest() -> None:
     rows = (random.normal(size=(500, 64)) @ random.normal(size=(64, 64))).astype(np.float32)  # correlated channels
 
     def error(hessian: np.ndarray) -> float:
-        integers, scales, zeros = gptq(weight, hessian, 16)
+        integers, scales, zeros = to_int4(weight, hessian, 16)
         steps = scales.repeat(16, axis=0)
         found = (integers.astype(np.float32) - zeros.repeat(16, axis=0)) * steps
         assert integers.max() <= 15
@@ -76,6 +76,6 @@ def test_gptq_harms_the_products_less_than_rounding_to_the_nearest() -> None:
 
 def test_gptq_takes_channels_that_were_never_active() -> None:
     hessian = np.zeros((32, 32))
-    integers, scales, zeros = gptq(np.ones((32, 4), dtype=np.float32), hessian, 32)
+    integers, scales, zeros = to_int4(np.ones((32, 4), dtype=np.float32), hessian, 32)
     assert np.isfinite(scales).all()
     assert np.allclose((integers[0].astype(np.float32) - zeros[0]) * scales[0], 1.0, atol=0.05)

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
 from edgeplm_export.quantize.bits import take_apart, words_for
-from edgeplm_export.quantize.calibration import observe
-from edgeplm_export.quantize.gptq import gptq
+from edgeplm_export.quantize.gptq import Floats, Rounding, gptq, hessians
 from edgeplm_export.quantize.graph_edit import MICROSOFT, OWN, constant, open_graph, put_instead, save_graph
 from edgeplm_export.quantize.sites import find_sites
 from edgeplm_export.quantize.tables import quantize_tables
 
 
-HESSIAN = b"hessian"  # marks it in Wish.memory
+LEVELS = 15
 
 
 def _apply(source: Path, target: Path, wish: Wish) -> Made:
@@ -24,17 +23,8 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
     chosen = take_apart(model.graph, wish.high)
     sites = {chosen[str(site.node.name)]: site for site in find_sites(model.graph) if str(site.node.name) in chosen}
     block = int(wish.settings["block"])
-    hessians: dict[str, NDArray[np.float64]] = {}
-
-    def add(name: str, rows: NDArray[np.float32]) -> None:
-        product = rows.T @ rows
-        hessians[name] = hessians[name] + product if name in hessians else product.astype(np.float64)
-
-    unseen = [str(site.source.name) for site in sites.values() if (str(site.source.name), HESSIAN) not in wish.memory]
-    if unseen:
-        work = target.with_name(f"{target.name}.observed")
-        observe(model, unseen, wish.batches, add, work=work, tell=wish.tell)
-        wish.memory.update({(name, HESSIAN): hessian for name, hessian in hessians.items()})
+    work = target.with_name(f"{target.name}.observed")
+    found = hessians(model, [str(site.source.name) for site in sites.values()], wish, work)
     done = {}
     for position, (name, site) in enumerate(sites.items(), 1):
         rows, columns = site.weight.shape
@@ -42,7 +32,7 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
             done[name] = f"float32: {rows} rows are no multiple of {block}"
             continue
         wish.tell(f"GPTQ: {position} of {len(sites)}, {name}")
-        integers, scales, zeros = gptq(site.weight, wish.memory[str(site.source.name), HESSIAN], block)
+        integers, scales, zeros = to_int4(site.weight, found[str(site.source.name)], block)
         put_instead(
             site.node,
             "MatMulNBits",
@@ -60,6 +50,33 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
     tables = quantize_tables(model.graph)
     save_graph(model, target)
     return Made(sites=done | kept | tables)
+
+
+def to_int4(
+    weight: NDArray[np.float32], hessian: Floats, block: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """4-bit integers (K, N) from 0 to 15, scales and zero points (K / block, N) with weight ≈ (integer - zero) × scale.
+
+    K must be a multiple of `block`.
+    """
+    grids: list[tuple[NDArray[np.float32], NDArray[np.uint8]]] = []
+
+    def rounding(part: Floats) -> Rounding:
+        scale, zero = _grid(part)
+        grids.append((scale, zero))
+        return lambda row: (np.clip(np.rint(row / scale) + zero, 0, LEVELS) - zero) * scale
+
+    found = gptq(weight, hessian, block, rounding)
+    scales, zeros = (np.stack(values) for values in zip(*grids, strict=True))
+    integers = np.rint(found / scales.repeat(block, axis=0)) + zeros.repeat(block, axis=0)
+    return integers.astype(np.uint8), scales, zeros
+
+
+def _grid(part: Floats) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Scale and zero point of each column of a block, (N,), over its own range and 0."""
+    low, high = np.minimum(part.min(axis=0), 0.0), np.maximum(part.max(axis=0), 0.0)
+    scale = np.where(high > low, (high - low) / LEVELS, 1.0).astype(np.float32)
+    return scale, np.clip(np.rint(-low / scale), 0, LEVELS).astype(np.uint8)
 
 
 def _packed(integers: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:

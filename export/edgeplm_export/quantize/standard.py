@@ -22,6 +22,7 @@ from edgeplm_runtime.errors import GateFailed
 
 SQRT_HALF = math.sqrt(0.5)
 CUBIC = 0.044715  # of the tanh form of GELU: Hendrycks and Gimpel 2016, arXiv:1606.08415
+KEEP_RANK = ("Tile", "Cast", "Identity")  # as many axes as their first input
 LOWEST = -10000.0  # what Attention adds for a masked key unless it says otherwise
 
 
@@ -183,9 +184,9 @@ def _matmul(graph: ir.Graph, node: ir.Node) -> None:
         if not _int(node, f"trans{which}", 0):
             factors.append(value)
             continue
-        if value.shape is None:
+        rank = _rank(value)
+        if rank is None:
             raise GateFailed(f"FusedMatMul ({node.name}) turns a value of unknown rank.")
-        rank = len(value.shape)
         order = [*range(rank - 2), rank - 1, rank - 2]
         factors += insert(node, "Transpose", [value], name=f"{node.name}/standard/{which}", attributes={"perm": order})
     alpha = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
@@ -194,6 +195,16 @@ def _matmul(graph: ir.Graph, node: ir.Node) -> None:
         return
     (product,) = insert(node, "MatMul", factors, name=f"{node.name}/standard/product")
     put_instead(node, "Mul", [product, _float(graph, alpha)], {})
+
+
+def _rank(value: ir.Value) -> int | None:
+    """The number of axes; ONNX Runtime stores no shape behind operators of its own, DeBERTa's tiled tables for one."""
+    if value.shape is not None:
+        return len(value.shape)
+    maker = value.producer()
+    if maker is None or maker.op_type not in KEEP_RANK or maker.inputs[0] is None:
+        return None
+    return _rank(maker.inputs[0])
 
 
 def _int(node: ir.Node, name: str, default: int) -> int:

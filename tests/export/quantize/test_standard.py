@@ -95,6 +95,23 @@ def test_what_has_no_standard_form_is_refused_by_name(body: str, words: str) -> 
         to_standard(ir.from_proto(made(body)).graph)
 
 
+def test_a_tiled_value_has_the_axes_of_what_was_tiled() -> None:
+    """ONNX Runtime stores no shape for it where an operator of its own stands before."""
+    twice = onnx.numpy_helper.from_array(np.array([1, 2, 1]), "twice")
+    before = made("t = Tile (x, twice) out = com.microsoft.FusedMatMul <transB = 1> (x, t)")
+    before.graph.initializer.append(twice)
+    model = ir.from_proto(before)
+    tiled = next(node for node in model.graph if node.op_type == "Tile").outputs[0]
+    tiled.shape = None
+    to_standard(model.graph)
+    np.testing.assert_allclose(answer(ir.to_proto(model)), answer(before), rtol=0, atol=2e-6)
+    model = ir.from_proto(before)
+    tiled = next(node for node in model.graph if node.op_type == "Tile").outputs[0]
+    tiled.shape = tiled.producer().inputs[0].shape = None  # type: ignore[union-attr]
+    with pytest.raises(GateFailed, match="unknown rank"):
+        to_standard(model.graph)
+
+
 def test_the_weights_stay_where_they_are(classifier_bundle: Path, tmp_path: Path) -> None:
     from edgeplm_export.quantize.standard import write_standard
 

@@ -15,6 +15,7 @@ from edgeplm_export.bench.peers import ENVIRONMENTS as SHIPPED
 from edgeplm_export.bench.peers import TORCH
 from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Candidate
 from edgeplm_runtime.benchmark.protocol import Job
+from edgeplm_runtime.machine import describe
 
 
 SPARE_KILOBYTES = 2_500_000  # left free when a further candidate starts: the largest cell's activations, for one
@@ -102,7 +103,13 @@ PEERS = (
     ),
     Row(name="OpenVINO latency from ONNX", module="openvino_encoder", kind="latency-from-onnx", environment="openvino"),
     Row(name="OpenVINO bf16", module="openvino_encoder", kind="bf16", precision="bf16", environment="openvino"),
-    Row(name="OpenVINO plugin on ONNX Runtime", module="openvino_ep_encoder", kind="f32", environment="openvino-ep"),
+    Row(
+        name="OpenVINO plugin on ONNX Runtime",
+        module="openvino_ep_encoder",
+        kind="f32",
+        precision="bf16" if "amx_bf16" in describe().isa else "f32",  # its own choice, as nothing asks for one
+        environment="openvino-ep",
+    ),
     Row(name="ONNX Runtime quantize_dynamic default", module="ort_encoder", kind="dynamic", precision="int8"),
     Row(name="ONNX Runtime static QDQ per channel", module="ort_encoder", kind="static-qdq", precision="int8"),
     Row(name="ONNX Runtime MatMulNBits 8 bit", module="ort_encoder", kind="matmulnbits-8", precision="int8"),

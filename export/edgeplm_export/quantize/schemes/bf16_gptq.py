@@ -24,7 +24,8 @@ from edgeplm_export.quantize.weight_harm import harm_of_weights, worst_weights
 
 
 BLOCK = 128  # rows that GPTQ takes at once: for speed alone
-SHARES = {"half": 0.5, "quarter": 0.25, "none": 0.0, "all": 1.0}  # of the harm of all weights, what second parts take away
+# How much of the harm of all weights the second parts take away.
+SHARES = {"half": 0.5, "quarter": 0.25, "none": 0.0, "all": 1.0}
 BFLOAT16 = ir.DataType.BFLOAT16
 
 

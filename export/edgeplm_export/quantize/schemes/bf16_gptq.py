@@ -108,8 +108,9 @@ def _look_up(node: ir.Node) -> str:
     assert table is not None
     assert array is not None
     stored = _stored(graph, f"{table.name}/bfloat16", array)
-    (rows,) = insert(node, "Gather", [stored, node.inputs[1]], name=f"{node.name}/rows")
-    (wide,) = insert(node, "Cast", [rows], name=f"{node.name}/wide", attributes={"to": ir.DataType.FLOAT})
+    found = node.outputs[0].name  # two look-ups can share a table, and a node need not have a name
+    (rows,) = insert(node, "Gather", [stored, node.inputs[1]], name=f"{found}/rows")
+    (wide,) = insert(node, "Cast", [rows], name=f"{found}/wide", attributes={"to": ir.DataType.FLOAT})
     ir.convenience.replace_all_uses_with(node.outputs[0], wide, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     return str(table.name)

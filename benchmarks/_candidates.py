@@ -16,6 +16,7 @@ from edgeplm_export.bench.peers import TORCH
 from edgeplm_runtime.benchmark.candidates import OWN_MODULE, Candidate
 from edgeplm_runtime.benchmark.protocol import Job
 from edgeplm_runtime.machine import describe
+from edgeplm_runtime.providers import PROVIDERS
 
 
 SPARE_KILOBYTES = 2_500_000  # left free when a further candidate starts: the largest cell's activations, for one
@@ -107,7 +108,8 @@ PEERS = (
         name="OpenVINO plugin on ONNX Runtime",
         module="openvino_ep_encoder",
         kind="f32",
-        precision="bf16" if "amx_bf16" in describe().isa else "f32",  # its own choice, as nothing asks for one
+        # Its own choice, as nothing asks for one.
+        precision="f32" if PROVIDERS["OpenVINO"].refusal("bf16", describe().isa) else "bf16",
         environment="openvino-ep",
     ),
     Row(name="ONNX Runtime quantize_dynamic default", module="ort_encoder", kind="dynamic", precision="int8"),

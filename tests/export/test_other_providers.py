@@ -101,6 +101,11 @@ def test_bf16_has_no_sites_to_keep_high(classifier_bundle: Path) -> None:
         quantize(classifier_bundle, scheme="bf16", high=["x"])
 
 
+def test_bf16_gptq_says_that_it_keeps_no_site_in_float32(classifier_bundle: Path) -> None:
+    with pytest.raises(BadInput, match="keeps no site in float32"):
+        quantize(classifier_bundle, scheme="bf16-gptq", high=["x"])
+
+
 def test_bf16_is_refused_on_a_cpu_without_it(for_openvino: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPLM_ISA", "avx2,fma")
     with pytest.raises(ProviderUnavailable, match="amx_bf16 or avx512_bf16"):

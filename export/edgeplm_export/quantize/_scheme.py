@@ -49,7 +49,7 @@ class Scheme:
     are needed, `settings` which settings it takes, each with what it may be, the default first. `alone`:
     texts in one call would move each other, as a scale is found over all of them. `providers`: those that it is for,
     first the one that is meant where none is named. `shares_weights`: the graph is written beside the fp32 one, whose
-    weights it reads.
+    weights it reads. `takes_high`: a site can stay in float32, because it was asked for or because repair says so.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Scheme:
     settings: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     providers: tuple[str, ...] = ("CPU",)
     shares_weights: bool = False
+    takes_high: bool = True
 
     @property
     def defaults(self) -> dict[str, str | int]:

@@ -44,9 +44,7 @@ def hessians(model: ir.Model, names: Sequence[str], wish: Wish, work: Path) -> d
     return {name: wish.memory[name, HESSIAN] for name in names}
 
 
-def gptq(
-    weight: NDArray[np.float32], hessian: Floats, block: int, rounding: Callable[[Floats], Rounding]
-) -> NDArray[np.float32]:
+def gptq(weight: NDArray[np.float32], hessian: Floats, block: int, rounding: Callable[[Floats], Rounding]) -> Floats:
     """The weight (K, N), rounded.
 
     `hessian` (K, K) is the sum of xᵀx over the calibration rows. `rounding` is called with each block of rows, (at most
@@ -55,7 +53,7 @@ def gptq(
     rows, columns = weight.shape
     rest = weight.astype(np.float64).copy()
     inverse = _upper_inverse(hessian)
-    found = np.empty((rows, columns), dtype=np.float32)
+    found = np.empty((rows, columns))
     for start in range(0, rows, block):
         end = min(start + block, rows)
         rounded = rounding(rest[start:end])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,7 @@ def measure_harm(
     for position, name in enumerate(names, 1):
         wish.tell(f"harm of each site: {position} of {len(names)}, {name}")
         others = frozenset(names) - {name}
-        one = Wish(
-            batches=wish.batches, high=others, settings=wish.settings, tell=lambda message: None, memory=wish.memory
-        )
+        one = replace(wish, high=others, tell=lambda message: None)
         scheme.apply(source, target, one)
         got = _run(target, output, sample)
         harms[name] = float(sum(((a - b) ** 2).sum() for a, b in zip(exact, got, strict=True))) / size

@@ -24,6 +24,7 @@ def harm_of_weights(
 
     Where no output is named: summed over all of them.
 
+    A weight that something else reads as well is rounded there, too.
     One session for all of them: the weights are inputs of it with the old ones as defaults. `work` is a path for that
     graph; it is removed again.
     """

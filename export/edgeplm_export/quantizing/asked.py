@@ -100,6 +100,10 @@ def chosen_schemes(
         raise BadInput("--high names sites for one scheme; name only one with --scheme.")
     if high and rows[0].shares_weights:
         raise BadInput(f"{rows[0].name} leaves every weight as it is; --high has nothing to keep. Leave it out.")
+    if high and not rows[0].takes_high:
+        raise BadInput(
+            f"{rows[0].name} keeps no site in float32, its provider would round it anyhow. Leave --high out."
+        )
     for setting, value in settings.items():
         known = rows[0].settings
         if setting not in known:

@@ -74,7 +74,7 @@ class Work:
 
 
 def try_scheme(work: Work, scheme: Scheme, high: Sequence[str]) -> Attempt:
-    """Make the variant, prove and judge it; where a gate says no, with the fewest sites kept high."""
+    """Make the variant, prove and judge it; where a gate says no, with the fewest sites back in float32."""
     wish = Wish(
         batches=work.batches,
         high=frozenset(high),
@@ -84,7 +84,7 @@ def try_scheme(work: Work, scheme: Scheme, high: Sequence[str]) -> Attempt:
     )
     asked = dict.fromkeys(high, "asked for")
     attempt = _make(work, scheme, wish, asked)
-    if attempt.problem is not None and work.repair and _may_be_repaired(attempt):
+    if attempt.problem is not None and work.repair and scheme.takes_high and _may_be_repaired(attempt):
         attempt = _repaired(work, scheme, wish, asked, attempt)
     if attempt.problem is not None:
         put_back(work, scheme)
@@ -114,7 +114,7 @@ def _repaired(work: Work, scheme: Scheme, wish: Wish, asked: dict[str, str], fai
 
     def holds(names: Sequence[str]) -> bool:
         nonlocal last
-        work.tell(f"{scheme.name}: {len(names)} of {len(harms)} sites kept high")
+        work.tell(f"{scheme.name}: {len(names)} of {len(harms)} sites back to float32")
         why = {name: f"alone it moves the answer by {harms[name]:.2e} (relative squared error)" for name in names}
         last = _make(work, scheme, replace(wish, high=wish.high | set(names)), asked | why)
         return last.problem is None
@@ -122,11 +122,11 @@ def _repaired(work: Work, scheme: Scheme, wish: Wish, asked: dict[str, str], fai
     found = fewest([name for name in harms if name not in wish.high], holds)
     if found is None:
         return msgspec.structs.replace(
-            failed, problem=f"{failed.problem}; with half of its sites kept high it still does not hold"
+            failed, problem=f"{failed.problem}; with half of its sites in float32 it still does not hold"
         )
     if set(last.high) != {*asked, *found}:  # the files on disk are those of the last try
         holds(found)
-    last.notes.append(f"repaired: {len(found)} of {len(harms)} sites are kept high, because {failed.problem}")
+    last.notes.append(f"repaired: {len(found)} of {len(harms)} sites are in float32, because {failed.problem}")
     return last
 
 

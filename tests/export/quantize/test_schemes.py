@@ -74,7 +74,7 @@ def test_weights_of_seven_bits_fit_where_pairs_are_added_in_int16(
     assert largest == {8: 127, 7: 63}
 
 
-@pytest.mark.parametrize("name", [name for name in CHANGED if name != "bf16-gptq"])  # test_bf16_gptq.py
+@pytest.mark.parametrize("name", [name for name in CHANGED if SCHEMES[name].takes_high])
 def test_sites_that_are_to_stay_do(name: str, graph: Path, batches: Batches, tmp_path: Path) -> None:
     scheme = SCHEMES[name]
     every = frozenset(site_names(graph))

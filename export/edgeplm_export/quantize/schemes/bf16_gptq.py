@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeplm_export.quantize._scheme import Made, Scheme, Wish
 from edgeplm_export.quantize.gptq import Floats, gptq, hessians
-from edgeplm_export.quantize.graph_edit import array_of, constant, insert, open_graph, save_graph
+from edgeplm_export.quantize.graph_edit import array_of, constant, insert, open_graph, put_instead, save_graph
 from edgeplm_export.quantize.sites import Site, find_tables
 from edgeplm_export.quantize.standard import standard_sites
 from edgeplm_export.quantize.weight_harm import harm_of_weights, worst_weights
@@ -34,15 +34,11 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
     graph = model.graph
     sites = standard_sites(graph)
     rounded = _rounded(model, sites, wish, target)
-    twice = _twice(model, sites, rounded, wish, target)
+    twice = _twice(model, rounded, wish, target)
     done = {}
     for site in sites:
         name = str(_weight(site).name)
-        done[site.name] = "bfloat16 (GPTQ)"
-        if site.name in wish.high:
-            done[site.name] = "bfloat16 in two parts: kept high"
-        elif name in twice:
-            done[site.name] = "bfloat16 in two parts"
+        done[site.name] = "bfloat16 in two parts" if name in twice else "bfloat16 (GPTQ)"
         first = bfloat16(site.weight) if name in twice else rounded[name]
         _multiply(site, first, bfloat16(site.weight - first) if name in twice else None)
     for node in find_tables(graph):
@@ -62,30 +58,24 @@ def _rounded(model: ir.Model, sites: list[Site], wish: Wish, target: Path) -> di
     work = target.with_name(f"{target.name}.observed")
     found = hessians(model, [str(site.source.name) for site in sites], wish, work)
     sums: dict[str, Floats] = {}
-    weights = {}
+    weights, rounded = {}, {}
     for site in sites:
         name = str(_weight(site).name)
         sums[name] = sums[name] + found[str(site.source.name)] if name in sums else found[str(site.source.name)]
         weights[name] = site.weight
     for position, (name, weight) in enumerate(weights.items(), 1):
-        if (name, b"bfloat16") not in wish.memory:
-            wish.tell(f"GPTQ: {position} of {len(weights)}, {name}")
-            wish.memory[name, b"bfloat16"] = gptq(weight, sums[name], BLOCK, lambda part: bfloat16)
-    return {name: wish.memory[name, b"bfloat16"] for name in weights}
+        wish.tell(f"GPTQ: {position} of {len(weights)}, {name}")
+        rounded[name] = gptq(weight, sums[name], BLOCK, lambda part: bfloat16).astype(np.float32)
+    return rounded
 
 
-def _twice(
-    model: ir.Model, sites: list[Site], rounded: dict[str, NDArray[np.float32]], wish: Wish, target: Path
-) -> set[str]:
+def _twice(model: ir.Model, rounded: dict[str, NDArray[np.float32]], wish: Wish, target: Path) -> set[str]:
     """The names of the weights that keep a second part."""
-    asked = {str(_weight(site).name) for site in sites if site.name in wish.high}
     share = SHARES[str(wish.settings["second"])]
     if share in (0.0, 1.0):
-        return asked | (set(rounded) if share else set())
-    if ("", b"harms") not in wish.memory:
-        work = target.with_name(f"{target.name}.harm")
-        wish.memory["", b"harms"] = harm_of_weights(model, rounded, wish, work)
-    return asked | worst_weights(wish.memory["", b"harms"], {name: w.size for name, w in rounded.items()}, share)
+        return set(rounded) if share else set()
+    harms = harm_of_weights(model, rounded, wish, target.with_name(f"{target.name}.harm"))
+    return worst_weights(harms, {name: weight.size for name, weight in rounded.items()}, share)
 
 
 def _multiply(site: Site, first: NDArray[np.float32], second: NDArray[np.float32] | None) -> None:
@@ -107,12 +97,10 @@ def _look_up(node: ir.Node) -> str:
     assert isinstance(graph, ir.Graph)
     assert table is not None
     assert array is not None
-    stored = _stored(graph, f"{table.name}/bfloat16", array)
+    stored = _stored(graph, f"{table.name}/bfloat16/table", array)
     found = node.outputs[0].name  # two look-ups can share a table, and a node need not have a name
     (rows,) = insert(node, "Gather", [stored, node.inputs[1]], name=f"{found}/rows")
-    (wide,) = insert(node, "Cast", [rows], name=f"{found}/wide", attributes={"to": ir.DataType.FLOAT})
-    ir.convenience.replace_all_uses_with(node.outputs[0], wide, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+    put_instead(node, "Cast", [rows], {"to": ir.DataType.FLOAT})
     return str(table.name)
 
 
@@ -135,4 +123,5 @@ SCHEME = Scheme(
     calibrated=True,
     settings={"second": tuple(SHARES)},
     providers=("OpenVINO",),
+    takes_high=False,
 )

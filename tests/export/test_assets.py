@@ -93,7 +93,9 @@ def test_a_classifier_predicts_what_pytorch_predicts(name: str, assets: Path, tm
     assert (got.argmax(axis=1) == gold).mean() == pytest.approx(accuracy, abs=5e-5)
 
 
-@pytest.mark.parametrize("name", EMBEDDERS)
+@pytest.mark.parametrize(
+    "name", ["all-minilm-l6-v2", pytest.param("multilingual-e5-small-pruned", marks=pytest.mark.slow)]
+)
 def test_an_embedder_gives_the_vectors_of_pytorch(name: str, assets: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 

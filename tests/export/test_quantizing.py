@@ -168,6 +168,16 @@ def test_without_repair_it_is_refused_and_the_bundle_stays(bundle: Path, spoil: 
     assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_scheme_that_keeps_no_site_high_is_not_repaired(
+    bundle: Path, spoil: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(site_names(bundle / "onnx/model.onnx")[3])
+    monkeypatch.setitem(SCHEMES, "int8-dynamic", replace(SCHEMES["int8-dynamic"], takes_high=False))
+    with pytest.raises(NothingWritten) as refused:
+        quantize(bundle, scheme="int8-dynamic")
+    assert refused.value.attempts[0].high == {}
+
+
 def test_a_site_that_was_asked_for_stays_high(bundle: Path) -> None:
     site = site_names(bundle / "onnx/model.onnx")[0]
     quantize(bundle, scheme="int8-dynamic", high=[site])

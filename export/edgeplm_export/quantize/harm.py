@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,16 +25,14 @@ def site_names(graph: Path) -> list[str]:
     return [site.name for site in find_sites(open_graph(graph).graph)]
 
 
-def measure_harm(
-    scheme: Scheme, source: Path, work: Path, wish: Wish, output: str, batches: Callable[[], Iterator[Feeds]]
-) -> dict[str, float]:
-    """The relative squared error of `output` for each site, the largest first.
+def measure_harm(scheme: Scheme, source: Path, work: Path, wish: Wish) -> dict[str, float]:
+    """The relative squared error of what `wish.output` names for each site, the largest first.
 
     `wish.memory` should hold what a first run of the scheme observed: nothing is calibrated again.
     """
-    sample = list(islice(batches(), BATCHES))
+    sample = first_batches(wish)
     names = site_names(source)
-    exact = _run(source, output, sample)
+    exact = _run(source, wish.output, sample)
     size = max(float(sum((value**2).sum() for value in exact)), 1e-30)
     target = work / "harm.onnx"
     harms = {}
@@ -43,17 +41,29 @@ def measure_harm(
         others = frozenset(names) - {name}
         one = replace(wish, high=others, tell=lambda message: None)
         scheme.apply(source, target, one)
-        got = _run(target, output, sample)
+        got = _run(target, wish.output, sample)
         harms[name] = float(sum(((a - b) ** 2).sum() for a, b in zip(exact, got, strict=True))) / size
         for path in work.glob(f"{target.name}*"):
             path.unlink()
     return dict(sorted(harms.items(), key=lambda item: -item[1]))
 
 
-def _run(graph: Path, output: str, sample: Sequence[Feeds]) -> list[NDArray[np.float32]]:
+def first_batches(wish: Wish) -> list[Feeds]:
+    """The calibration batches that harm is measured on."""
+    assert wish.batches is not None
+    return list(islice(wish.batches(), BATCHES))
+
+
+def float_session(graph: Path) -> Any:
+    """ONNX Runtime's session on the CPU, which says only what is an error."""
     ort = onnxruntime_module()
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    session: Any = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def _run(graph: Path, output: str | None, sample: Sequence[Feeds]) -> list[NDArray[np.float32]]:
+    session = float_session(graph)
     inputs = [value.name for value in session.get_inputs()]
-    return [session.run([output], {name: feeds[name] for name in inputs})[0] for feeds in sample]
+    wanted = None if output is None else [output]
+    return [value for feeds in sample for value in session.run(wanted, {name: feeds[name] for name in inputs})]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -13,8 +11,7 @@ from numpy.typing import NDArray
 
 from edgeplm_export.quantize._scheme import Wish
 from edgeplm_export.quantize.graph_edit import save_graph
-from edgeplm_export.quantize.harm import BATCHES
-from edgeplm_runtime.session import onnxruntime_module
+from edgeplm_export.quantize.harm import first_batches, float_session
 
 
 def harm_of_weights(
@@ -28,15 +25,14 @@ def harm_of_weights(
     One session for all of them: the weights are inputs of it with the old ones as defaults. `work` is a path for that
     graph; it is removed again.
     """
-    assert wish.batches is not None
     outputs = None if wish.output is None else [wish.output]
     graph = model.graph
     before = list(graph.inputs)
     graph.inputs.extend(graph.initializers[name] for name in rounded)
     try:
         save_graph(model, work)
-        session = _session(work)
-        sample = [{value.name: feeds[str(value.name)] for value in before} for feeds in islice(wish.batches(), BATCHES)]
+        session = float_session(work)
+        sample = [{value.name: feeds[str(value.name)] for value in before} for feeds in first_batches(wish)]
         exact = [session.run(outputs, feeds) for feeds in sample]
         sizes = [max(float(sum((value**2).sum() for value in values)), 1e-30) for values in zip(*exact, strict=True)]
         harms = {}
@@ -66,10 +62,3 @@ def worst_weights(harms: Mapping[str, float], sizes: Mapping[str, int], share: f
         chosen.add(name)
         left -= harms[name]
     return chosen
-
-
-def _session(graph: Path) -> Any:
-    ort = onnxruntime_module()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

@@ -109,7 +109,7 @@ def _may_be_repaired(attempt: Attempt) -> bool:
 
 def _repaired(work: Work, scheme: Scheme, wish: Wish, asked: dict[str, str], failed: Attempt) -> Attempt:
     work.tell(f"{scheme.name}: {failed.problem}; looking for the sites that do the harm")
-    harms = measure_harm(scheme, work.source, work.folder / WORK, wish, work.output, work.batches)
+    harms = measure_harm(scheme, work.source, work.folder / WORK, wish)
     last = failed
 
     def holds(names: Sequence[str]) -> bool:

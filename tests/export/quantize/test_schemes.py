@@ -148,8 +148,8 @@ def test_the_most_harmful_site_comes_first(graph: Path, batches: Batches, tmp_pa
     value.const_value = ir.tensor(spoiled)
     save_graph(model, tmp_path / "spoiled.onnx")
     scheme = SCHEMES["int8-dynamic"]
-    wish = Wish(batches=batches, settings=scheme.defaults)
-    harms = measure_harm(scheme, tmp_path / "spoiled.onnx", tmp_path, wish, OUTPUT, batches)
+    wish = Wish(batches=batches, output=OUTPUT, settings=scheme.defaults)
+    harms = measure_harm(scheme, tmp_path / "spoiled.onnx", tmp_path, wish)
     assert next(iter(harms)) == site.name
     assert set(harms) == set(site_names(tmp_path / "spoiled.onnx"))
 

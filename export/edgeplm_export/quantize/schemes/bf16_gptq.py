@@ -33,8 +33,9 @@ def _apply(source: Path, target: Path, wish: Wish) -> Made:
     model = open_graph(source)
     graph = model.graph
     sites = standard_sites(graph)
-    rounded = _rounded(model, sites, wish, target)
-    twice = _twice(model, rounded, wish, target)
+    share = SHARES[str(wish.settings["second"])]
+    rounded = _rounded(model, sites, wish, target) if share < 1 else {}
+    twice = _twice(model, rounded, share, wish, target) if share < 1 else {str(_weight(site).name) for site in sites}
     done = {}
     for site in sites:
         name = str(_weight(site).name)
@@ -69,11 +70,12 @@ def _rounded(model: ir.Model, sites: list[Site], wish: Wish, target: Path) -> di
     return rounded
 
 
-def _twice(model: ir.Model, rounded: dict[str, NDArray[np.float32]], wish: Wish, target: Path) -> set[str]:
+def _twice(
+    model: ir.Model, rounded: dict[str, NDArray[np.float32]], share: float, wish: Wish, target: Path
+) -> set[str]:
     """The names of the weights that keep a second part."""
-    share = SHARES[str(wish.settings["second"])]
-    if share in (0.0, 1.0):
-        return set(rounded) if share else set()
+    if not share:
+        return set()
     harms = harm_of_weights(model, rounded, wish, target.with_name(f"{target.name}.harm"))
     return worst_weights(harms, {name: weight.size for name, weight in rounded.items()}, share)
 

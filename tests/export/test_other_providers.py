@@ -198,7 +198,11 @@ def test_a_cache_is_used_and_a_damaged_one_is_made_again(for_openvino: Path, tmp
     assert blob.stat().st_mtime_ns == stamp
     blob.write_bytes(good[: len(good) // 2])
     assert start() == [blob]
-    assert len(blob.read_bytes()) == len(good)
+    # Not of the very same length: OpenVINO writes numbers of the moment into it. Whole is what is used again.
+    assert len(blob.read_bytes()) > 0.9 * len(good)
+    stamp = blob.stat().st_mtime_ns
+    assert start() == [blob]
+    assert blob.stat().st_mtime_ns == stamp
 
 
 def test_a_cache_wants_hashes(classifier_bundle: Path, tmp_path: Path) -> None:
